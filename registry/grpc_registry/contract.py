@@ -1,0 +1,98 @@
+"""The contract of a registry, which etcd and memory both keep (one suite in `tests/contract` runs over both)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from grpc_registry.instance import Instance, Resolution, State
+
+
+class Registration(Protocol):
+    """An instance and its lease. It registers again after any loss, with jitter, until it is closed."""
+
+    @property
+    def instance(self) -> Instance:
+        """The instance as it is (or will be) registered, edits made from outside (`meshctl weight`) included."""
+
+    @property
+    def registered(self) -> bool:
+        """Whether the registry is known to hold the instance under a live lease now."""
+
+    async def wait_registered(self) -> None:
+        """Return once `registered` is true. Waits for as long as the registry is away; bound it with a timeout."""
+
+    async def update(self, *, weight: int | None = None, state: State | None = None) -> None:
+        """Change the instance in place, on the same lease.
+
+        Returns when the registry has it. If the registry cannot be reached within its deadline the change is still
+        kept, and is written with the next registration.
+
+        Raises:
+            InvalidInstance: the new value breaks the contract; nothing changed.
+            RegistryUnavailable: the registry did not answer; the change will be written when it does.
+        """
+
+    async def close(self) -> None:
+        """Remove the instance from the registry and stop. Never raises because the registry is away; idempotent."""
+
+
+class Registrar(Protocol):
+    """Makes instances known."""
+
+    def register(self, instance: Instance) -> Registration:
+        """Begin to register `instance`, now and again after every loss. Needs a running event loop; never blocks."""
+
+
+class Resolver(Protocol):
+    """Makes services known."""
+
+    def watch(self, service: str) -> AsyncGenerator[Resolution, None]:
+        """Yield what is known of `service` now, then again after each change, for ever.
+
+        The first item comes at once if the registry answers: a `Snapshot`, with no instances if there are none.
+        While nothing is known and the registry does not answer, it is an `Unresolved`. Changes are conflated: a slow
+        reader misses intermediate snapshots, never the latest. It ends by `aclose()`, or when the registry is closed.
+        Watches of one service by one registry share one watch on the wire.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A registered instance as an operator sees it; `lease_ttl` is the lease's granted TTL in seconds (0: no lease)."""
+
+    instance: Instance
+    lease_ttl: int
+
+
+class Directory(Protocol):
+    """What an operator needs beyond that: `meshctl` is made of it."""
+
+    async def list(self, service: str | None = None) -> list[Listing]:
+        """All instances (of `service`), ordered by service and id. Raises `RegistryUnavailable`."""
+
+    async def edit(
+        self, service: str, instance_id: str, *, weight: int | None = None, state: State | None = None
+    ) -> Instance:
+        """Change a registered instance in place, whoever owns it, keeping its lease and its unknown fields.
+
+        Raises:
+            UnknownInstance: it is not registered (or went away meanwhile).
+            InvalidInstance: the new value, or what is registered, breaks the contract.
+            RegistryUnavailable: the registry did not answer.
+        """
+
+
+class Registry(Registrar, Resolver, Directory, Protocol):
+    """All of it, as an async context manager: leaving closes every registration and watch it made."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def close(self) -> None:
+        """Close every registration and watch, then the connection. Idempotent."""
