@@ -108,7 +108,7 @@ class ServerProcess:
             time.sleep(0.01)
         reason = f"not ready after {self.start_seconds:.0f} s" if self.running else "ended while starting"
         self.kill()
-        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
         raise NotReady(f"{self!r} {reason}; the end of its log:\n{tail}")
 
     def kill(self) -> None:
