@@ -11,7 +11,10 @@ from grpc_registry.instance import Instance, Resolution, State
 
 
 class Registration(Protocol):
-    """An instance and its lease. It registers again after any loss, with jitter, until it is closed."""
+    """An instance and its lease. It registers again after any loss, with jitter, until it is closed.
+
+    Once it is closed, `wait_registered` and `update` raise `RegistryClosed`.
+    """
 
     @property
     def instance(self) -> Instance:
@@ -43,7 +46,15 @@ class Registrar(Protocol):
     """Makes instances known."""
 
     def register(self, instance: Instance) -> Registration:
-        """Begin to register `instance`, now and again after every loss. Needs a running event loop; never blocks."""
+        """Begin to register `instance`, now and again after every loss. Needs a running event loop; never blocks.
+
+        Raises:
+            InvalidInstance: this registry registered the same service and id already.
+        """
+
+
+ALL_SERVICES = "*"
+"""What stands for the service in a snapshot of all of them."""
 
 
 class Resolver(Protocol):
@@ -70,8 +81,16 @@ class Listing:
 class Directory(Protocol):
     """What an operator needs beyond that: `meshctl` is made of it."""
 
+    def watch_all(self) -> AsyncGenerator[Resolution, None]:
+        """As `Resolver.watch`, for the instances of all services at once; the snapshots' service is `ALL_SERVICES`."""
+
     async def list(self, service: str | None = None) -> list[Listing]:
-        """All instances (of `service`), ordered by service and id. Raises `RegistryUnavailable`."""
+        """All instances (of `service`), ordered by service and id.
+
+        Raises:
+            RegistryUnavailable: the registry did not answer.
+            RegistryRefused: it answered that we may not.
+        """
 
     async def edit(
         self, service: str, instance_id: str, *, weight: int | None = None, state: State | None = None
@@ -82,11 +101,15 @@ class Directory(Protocol):
             UnknownInstance: it is not registered (or went away meanwhile).
             InvalidInstance: the new value, or what is registered, breaks the contract.
             RegistryUnavailable: the registry did not answer.
+            RegistryRefused: it answered that we may not.
         """
 
 
 class Registry(Registrar, Resolver, Directory, Protocol):
-    """All of it, as an async context manager: leaving closes every registration and watch it made."""
+    """All of it, as an async context manager: leaving closes every registration and watch it made.
+
+    Once it is closed, everything but `close` raises `RegistryClosed`.
+    """
 
     async def __aenter__(self) -> Self: ...
 

@@ -37,7 +37,7 @@ def new_instance_id() -> str:
     return secrets.token_hex(8)
 
 
-def check_name(name: str, what: str) -> str:
+def check_name(name: object, what: str) -> str:
     """Return `name` if it may be part of a key, else raise `InvalidInstance` naming `what`."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidInstance(
@@ -46,7 +46,7 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-def check_id(instance_id: str) -> str:
+def check_id(instance_id: object) -> str:
     """Return `instance_id` if it may end a key, else raise `InvalidInstance`."""
     if not isinstance(instance_id, str) or not _ID.fullmatch(instance_id):
         raise InvalidInstance(f"instance id {instance_id!r}: 1 to 128 ASCII characters, no '/' and no space")
@@ -60,16 +60,19 @@ def check_weight(weight: object) -> int:
     return weight
 
 
-def check_address(address: str) -> str:
+def check_address(address: object) -> str:
     """Return `address` if it is `host:port`, `[v6]:port` or `unix:path`, else raise `InvalidInstance`."""
-    match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
-    if match is None or (match["port"] is not None and not 1 <= int(match["port"]) <= 65535):
-        raise InvalidInstance(f"address {address!r}: host:port with a port from 1 to 65535, [v6]:port, or unix:path")
-    return address
+    if (
+        isinstance(address, str)
+        and (match := _ADDRESS.fullmatch(address))
+        and (match["port"] is None or 1 <= int(match["port"]) <= 65535)
+    ):
+        return address
+    raise InvalidInstance(f"address {address!r}: host:port with a port from 1 to 65535, [v6]:port, or unix:path")
 
 
-def check_metadata(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a read-only copy of `metadata` if it is JSON beside the fields of `Instance`, else raise `InvalidInstance`."""
+def check_metadata(metadata: object) -> Mapping[str, Any]:
+    """Return a read-only copy of `metadata`, if it is JSON and no field of `Instance`, else raise `InvalidInstance`."""
     if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
         raise InvalidInstance(f"metadata {metadata!r}: a mapping with text as keys")
     if taken := RESERVED_METADATA & metadata.keys():
@@ -85,8 +88,8 @@ def check_metadata(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 class Instance:
     """One process of a service, as clients see it.
 
-    `address` is what clients dial; `weight` is relative to the other instances' (default 100); `zone` and `host` say where
-    it runs; `version` which build it is. `metadata` holds every other field of the registered JSON, kept as it came.
+    `address` is what clients dial; `weight` is relative to the other instances' (default 100); `zone` and `host` say
+    where it runs; `version` which build it is. `metadata` holds every other field of the registered JSON, as it came.
 
     Raises:
         InvalidInstance: a field breaks the contract.

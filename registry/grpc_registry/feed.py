@@ -1,0 +1,76 @@
+"""What is known of one service, handed to any number of readers at their own pace.
+
+A reader that is slower than the changes misses the ones between, never the latest. But what it missed must not be lost
+where it matters: if any list after a break lies between two of its snapshots, the second one says `relisted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+from grpc_registry.instance import Resolution, Snapshot, Unresolved
+from grpc_registry.waiting import Changes
+
+
+class Feed:
+    """The latest `Resolution` of a service. One writer, many readers.
+
+    Until the first word from the registry readers wait; then it is `Unresolved`, a `Snapshot`, or a stale one.
+    """
+
+    def __init__(self, service: str) -> None:
+        self.latest: Resolution = Unresolved(service, "the registry was not heard of yet")
+        self.closed = False
+        self._published = 0
+        self._relists = 0
+        self._changes = Changes()
+
+    def listed(self, snapshot: Snapshot) -> None:
+        """Publish a snapshot that was read anew; readers hear of it if it differs from what they know."""
+        if isinstance(self.latest, Snapshot) and not _same(self.latest, snapshot):
+            self._relists += 1
+        self.folded(snapshot)
+
+    def folded(self, snapshot: Snapshot) -> None:
+        """Publish a snapshot that was made from the one before; readers hear of it if it differs."""
+        if isinstance(self.latest, Snapshot) and _same(self.latest, snapshot):
+            self.latest = snapshot  # a later revision of the same: worth keeping, not worth waking anyone
+        else:
+            self._publish(snapshot)
+
+    def unreachable(self, reason: str) -> None:
+        """Publish that the registry does not answer: the snapshot becomes stale; without one it is `Unresolved`."""
+        match self.latest:
+            case Snapshot(stale=False):
+                self._publish(replace(self.latest, stale=True))
+            case Unresolved(service, known) if known != reason:
+                self._publish(Unresolved(service, reason))
+
+    def close(self) -> None:
+        """End every reader's iteration."""
+        self.closed = True
+        self._changes.tell()
+
+    async def read(self) -> AsyncGenerator[Resolution, None]:
+        """Yield the latest, then again after each change, until the feed is closed."""
+        read, relists = 0, self._relists
+        while True:
+            while self._published == read and not self.closed:
+                await self._changes.told()
+            if self.closed:
+                return
+            resolution = self.latest
+            if isinstance(resolution, Snapshot):
+                resolution = replace(resolution, relisted=self._relists != relists)
+            read, relists = self._published, self._relists
+            yield resolution
+
+    def _publish(self, resolution: Resolution) -> None:
+        self.latest = resolution
+        self._published += 1
+        self._changes.tell()
+
+
+def _same(known: Snapshot, new: Snapshot) -> bool:
+    return known.stale == new.stale and known.instances == new.instances

@@ -1,0 +1,90 @@
+"""The two registries that the contract runs over: memory, and a real etcd."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Protocol
+
+import pytest
+
+import grpc_registry
+from grpc_registry import Registry, memory
+from tests.servers import Etcd
+
+
+class World(Protocol):
+    """A registry's backend, and what can happen to it."""
+
+    def connect(self) -> Registry:
+        """A registry of the same space as all others of this world."""
+
+    async def delete_by_hand(self, service: str, instance_id: str) -> None: ...
+
+    async def go_away(self) -> None: ...
+
+    async def come_back(self) -> None: ...
+
+
+class MemoryWorld:
+    def __init__(self) -> None:
+        self.name = secrets.token_hex(4)
+        self.space = memory.space(self.name)
+
+    def connect(self) -> Registry:
+        return grpc_registry.connect(f"memory://{self.name}")
+
+    async def delete_by_hand(self, service: str, instance_id: str) -> None:
+        self.space.delete(service, instance_id)
+
+    async def go_away(self) -> None:
+        self.space.go_away()
+
+    async def come_back(self) -> None:
+        self.space.come_back()
+
+
+class EtcdWorld:
+    def __init__(self, server: Etcd) -> None:
+        self.server = server
+        self.prefix = f"t{secrets.token_hex(4)}"
+
+    def connect(self) -> Registry:
+        return grpc_registry.connect(self.server.url, prefix=self.prefix, timeout=1, close_timeout=1, rng=Random(1))
+
+    async def delete_by_hand(self, service: str, instance_id: str) -> None:
+        await asyncio.to_thread(self.server.ctl, "del", f"{self.prefix}/{service}/{instance_id}")
+
+    async def go_away(self) -> None:
+        await asyncio.to_thread(self.server.kill)
+
+    async def come_back(self) -> None:
+        await asyncio.to_thread(self.server.start)
+
+
+@pytest.fixture(params=["memory", "etcd"])
+def world(request: pytest.FixtureRequest) -> World:
+    """A backend that stays up."""
+    return MemoryWorld() if request.param == "memory" else EtcdWorld(request.getfixturevalue("shared_etcd"))
+
+
+@pytest.fixture(params=["memory", "etcd"])
+def fragile_world(request: pytest.FixtureRequest) -> World:
+    """A backend of the test's own, which it may take away."""
+    return MemoryWorld() if request.param == "memory" else EtcdWorld(request.getfixturevalue("etcd"))
+
+
+@pytest.fixture
+async def registry(world: World) -> AsyncIterator[Registry]:
+    """A registry in `world`."""
+    async with world.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+async def other(world: World) -> AsyncIterator[Registry]:
+    """Another process's registry in the same world."""
+    async with world.connect() as connected:
+        yield connected

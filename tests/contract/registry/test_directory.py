@@ -1,0 +1,46 @@
+"""What an operator may do, over memory and over etcd."""
+
+from __future__ import annotations
+
+import pytest
+
+from grpc_registry import Instance, InvalidInstance, Registry, State, UnknownInstance
+
+
+async def test_a_list_is_ordered_and_can_be_narrowed(registry: Registry, other: Registry) -> None:
+    """All instances come by service and id; with a service, only its own."""
+    for service, instance_id in (("product", "b"), ("order", "z"), ("product", "a")):
+        await registry.register(Instance(service, "10.0.0.1:1", id=instance_id)).wait_registered()
+    everything = [(listing.instance.service, listing.instance.id) for listing in await other.list()]
+    assert everything == [("order", "z"), ("product", "a"), ("product", "b")]
+    assert [listing.instance.id for listing in await other.list("product")] == ["a", "b"]
+    assert await other.list("nobody") == []
+
+
+async def test_an_edit_changes_what_it_names_and_nothing_else(registry: Registry, other: Registry) -> None:
+    """Weight and state change one by one; lease, metadata and the rest stay."""
+    instance = Instance("product", "10.0.0.1:1", id="a", zone="z", metadata={"color": "red"})
+    await registry.register(instance).wait_registered()
+    await other.edit("product", "a", weight=7)
+    edited = await other.edit("product", "a", state=State.DRAINING)
+    expected = Instance(
+        "product", "10.0.0.1:1", id="a", zone="z", metadata={"color": "red"}, weight=7, state=State.DRAINING
+    )
+    assert edited == expected
+    assert [(listing.instance, listing.lease_ttl) for listing in await other.list()] == [(expected, 10)]
+    assert (await other.edit("product", "a", state=State.SERVING)).state is State.SERVING
+
+
+async def test_an_unknown_instance_is_not_made(registry: Registry) -> None:
+    """Editing what is not there is an `UnknownInstance`, and does not register it."""
+    with pytest.raises(UnknownInstance, match="no instance 'a' of 'product'"):
+        await registry.edit("product", "a", weight=7)
+    assert await registry.list() == []
+
+
+async def test_a_bad_edit_changes_nothing(registry: Registry, other: Registry) -> None:
+    """A weight that breaks the contract is refused with its reason, and the instance stays as it was."""
+    await registry.register(Instance("product", "10.0.0.1:1", id="a")).wait_registered()
+    with pytest.raises(InvalidInstance, match="weight 0"):
+        await other.edit("product", "a", weight=0)
+    assert [listing.instance.weight for listing in await other.list()] == [100]

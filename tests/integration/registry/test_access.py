@@ -1,0 +1,165 @@
+"""Users, passwords and TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+import grpc_registry
+from grpc_registry import Instance, RegistryRefused, RegistryUnavailable, Unresolved
+from tests.servers import Etcd
+from tests.watching import ids, until
+
+
+@pytest.fixture
+def guarded(etcd: Etcd) -> Etcd:
+    """An etcd with authentication on: root (password `r:oot/`), and `mesh` (password `m`) for its prefix only."""
+    etcd.ctl("user", "add", "root:r:oot/", "--interactive=false")
+    etcd.ctl("user", "grant-role", "root", "root")
+    etcd.ctl("user", "add", "mesh:m")
+    etcd.ctl("role", "add", "mesh")
+    etcd.ctl("role", "grant-permission", "mesh", "readwrite", "mesh/", "--prefix=true")
+    etcd.ctl("user", "grant-role", "mesh", "mesh")
+    etcd.ctl("auth", "enable")
+    return etcd
+
+
+async def test_a_login_is_used_and_renewed(guarded: Etcd) -> None:
+    """Registrations, watches, lists and edits work with user and password, also after a restart of etcd, which forgets
+    all tokens."""
+    url = f"etcd://mesh:m@{guarded.endpoints}"
+    async with grpc_registry.connect(url) as registry, aclosing(registry.watch("product")) as watch:
+        registration = registry.register(Instance("product", "10.0.0.1:1", id="a"))
+        await until(watch, lambda snapshot: ids(snapshot) == ["a"])
+        await asyncio.to_thread(guarded.kill)
+        await until(watch, lambda snapshot: snapshot.stale)
+        await asyncio.to_thread(guarded.start)
+        await until(watch, lambda snapshot: not snapshot.stale)
+        await registration.update(weight=7)
+        await until(watch, lambda snapshot: snapshot.instances[0].weight == 7)
+        assert [listing.instance.weight for listing in await registry.list()] == [7]
+    async with grpc_registry.connect(f"etcd://root:r%3Aoot%2F@{guarded.endpoints}") as registry:
+        assert await registry.list() == []
+
+
+@pytest.mark.parametrize(
+    ("login", "prefix", "reason"),
+    [
+        ("", "mesh", "user name is empty"),
+        ("mesh:wrong@", "mesh", "authentication failed, invalid user ID or password"),
+        ("mesh:m@", "other", "permission denied"),
+    ],
+)
+async def test_a_refusal_is_told_apart_from_an_outage(
+    guarded: Etcd, login: str, prefix: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who may not enter is told so, as an operator, and as a reader that knows nothing yet."""
+    async with grpc_registry.connect(f"etcd://{login}{guarded.endpoints}/{prefix}") as registry:
+        with pytest.raises(RegistryRefused, match=reason):
+            await registry.list()
+        async with aclosing(registry.watch("product")) as watch:
+            first = await asyncio.wait_for(anext(watch), 5)
+            assert isinstance(first, Unresolved)
+            assert reason in first.reason
+    assert len([message for message in caplog.messages if "refuses" in message]) == 1
+
+
+class Authority:
+    """A certificate authority for one test."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+        authority = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, 0), critical=True)
+        self.ca = self._write("ca.pem", authority.sign(self._key, hashes.SHA256()))
+
+    def issue(self, name: str, *, address: str | None = None) -> tuple[Path, Path]:
+        """Paths of a certificate for the host `name` (and the IP `address`) and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names: list[x509.GeneralName] = [x509.DNSName(name)]
+        if address is not None:
+            names.append(x509.IPAddress(ipaddress.ip_address(address)))
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._builder(subject, key).add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return self._write(f"{name}.pem", certificate.sign(self._key, hashes.SHA256())), self._write(f"{name}.key", key)
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+        )
+
+    def _write(self, name: str, content: x509.Certificate | ec.EllipticCurvePrivateKey) -> Path:
+        path = self._directory / name
+        if isinstance(content, x509.Certificate):
+            path.write_bytes(content.public_bytes(serialization.Encoding.PEM))
+        else:
+            path.write_bytes(
+                content.private_bytes(
+                    serialization.Encoding.PEM,
+                    serialization.PrivateFormat.PKCS8,
+                    serialization.NoEncryption(),
+                )
+            )
+        return path
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def locked(tmp_path: Path, authority: Authority) -> Iterator[Etcd]:
+    """An etcd that speaks TLS as `etcd.internal` and asks clients for a certificate."""
+    certificate, key = authority.issue("etcd.internal")
+    flags = [
+        f"--cert-file={certificate}",
+        f"--key-file={key}",
+        "--client-cert-auth",
+        f"--trusted-ca-file={authority.ca}",
+    ]
+    server = Etcd(tmp_path / "etcd", scheme="https", flags=flags)
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+
+
+async def test_mutual_tls(locked: Etcd, authority: Authority) -> None:
+    """With authority, certificate, key and the server's name in the URL everything works over TLS."""
+    certificate, key = authority.issue("client")
+    url = f"{locked.url}?ca={authority.ca}&cert={certificate}&key={key}&server_name=etcd.internal"
+    async with grpc_registry.connect(url) as registry:
+        await registry.register(Instance("product", "10.0.0.1:1", id="a")).wait_registered()
+        assert [listing.instance.id for listing in await registry.list()] == ["a"]
+
+
+@pytest.mark.parametrize("missing", ["certificate", "name", "tls"])
+async def test_tls_that_does_not_fit_is_unavailable(locked: Etcd, authority: Authority, missing: str) -> None:
+    """Without a certificate, with another name than the server's, or without TLS there is no answer, and no crash."""
+    certificate, key = authority.issue("client")
+    query = f"?ca={authority.ca}"
+    query += "" if missing == "certificate" else f"&cert={certificate}&key={key}"
+    query += "" if missing == "name" else "&server_name=etcd.internal"
+    url = f"etcd://{locked.endpoints}" if missing == "tls" else locked.url + query
+    async with grpc_registry.connect(url, timeout=1) as registry:
+        with pytest.raises(RegistryUnavailable):
+            await registry.list()

@@ -1,0 +1,213 @@
+"""A server's life, with a real gRPC server and a registry in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from grpc_registry import Instance, Lifecycle, Phase, State, serving
+from grpc_registry.memory import MemoryRegistry, MemorySpace
+from tests.watching import until
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@dataclass
+class Scene:
+    """A bound server with one method that waits to be let go, its health, and a registry."""
+
+    server: grpc.aio.Server
+    instance: Instance
+    health: health_aio.HealthServicer
+    space: MemorySpace
+    registry: MemoryRegistry
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def serving(self, **options: Any) -> Any:
+        defaults: dict[str, Any] = {"health": self.health, "propagation_delay": 0.05, "grace": 5.0, "signals": ()}
+        return serving(self.server, self.registry, self.instance, **(defaults | options))
+
+    def call(self) -> Awaitable[bytes]:
+        async def run() -> bytes:
+            async with grpc.aio.insecure_channel(self.instance.address) as channel:
+                wait: Any = channel.unary_unary("/test/Wait")
+                return cast("bytes", await wait(b""))
+
+        return asyncio.create_task(run())
+
+    async def check(self) -> Any:
+        async with grpc.aio.insecure_channel(self.instance.address) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            return (await stub.Check(health_pb2.HealthCheckRequest())).status
+
+    def listed(self) -> list[State]:
+        return [entry.instance.state for entry in self.space.entries.values()]
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    space = MemorySpace()
+    health = health_aio.HealthServicer()
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    async with MemoryRegistry(space) as registry:
+        made = Scene(server, Instance("product", f"127.0.0.1:{port}", id="a"), health, space, registry)
+
+        async def wait(request: bytes, context: object) -> bytes:
+            made.entered.set()
+            await made.let_go.wait()
+            return b"done"
+
+        handler = grpc.method_handlers_generic_handler("test", {"Wait": grpc.unary_unary_rpc_method_handler(wait)})
+        server.add_generic_rpc_handlers((handler,))
+        yield made
+        await server.stop(None)
+
+
+async def test_it_serves_before_it_is_registered(scene: Scene) -> None:
+    """When the instance can be seen, the server answers and is healthy; after the block it is gone and stopped."""
+    phases = []
+    async with aclosing(scene.registry.watch("product")) as watch, scene.serving() as lifecycle:
+        await until(watch, lambda snapshot: len(snapshot.instances) == 1)
+        assert await scene.check() == SERVING
+        phases.append(lifecycle.phase)
+    assert [*phases, lifecycle.phase] == [Phase.SERVING, Phase.STOPPED]
+    assert scene.listed() == []
+    with pytest.raises(grpc.aio.AioRpcError):
+        await scene.check()
+
+
+async def test_a_drain_loses_no_call(scene: Scene) -> None:
+    """Clients are told first, after the delay health changes and the instance leaves, and a running call ends well."""
+    async with scene.serving(propagation_delay=0.5) as lifecycle:
+        call = scene.call()
+        await scene.entered.wait()
+        draining = asyncio.create_task(lifecycle.drain())
+        async with aclosing(scene.registry.watch("product")) as watch:
+            await until(watch, lambda snapshot: [one.state for one in snapshot.instances] == [State.DRAINING])
+            assert await scene.check() == SERVING, "during the delay late clients are still welcome"
+            await until(watch, lambda snapshot: snapshot.instances == ())
+        assert lifecycle.phase is Phase.DRAINING, "the call is waited for"
+        scene.let_go.set()
+        assert await call == b"done"
+        await draining
+
+
+async def test_health_says_not_serving_before_the_server_stops(scene: Scene) -> None:
+    """A client that watches health hears of the end while its connection still stands."""
+    async with scene.serving() as lifecycle, grpc.aio.insecure_channel(scene.instance.address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        lifecycle.begin_drain()
+        assert (await watch.read()).status == NOT_SERVING
+        watch.cancel()
+
+
+async def test_a_drain_goes_on_without_the_registry(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """A registry that is away delays nothing but what is bounded, and the server stops in order."""
+    async with scene.serving() as lifecycle:
+        scene.space.go_away("maintenance")
+        async with asyncio.timeout(5):
+            await lifecycle.drain()
+    assert any("draining goes on without the registry: maintenance" in message for message in caplog.messages)
+
+
+async def test_a_server_starts_without_the_registry(scene: Scene) -> None:
+    """The server serves at once, and is registered when that can be."""
+    scene.space.go_away()
+    async with scene.serving() as lifecycle:
+        assert await scene.check() == SERVING
+        assert not lifecycle.registrations[0].registered
+        scene.space.come_back()
+        await asyncio.wait_for(lifecycle.registrations[0].wait_registered(), 5)
+
+
+async def test_an_operators_drain_stops_nothing(scene: Scene) -> None:
+    """Taken out of rotation from outside, the server stays healthy and serves, and can be put back."""
+    async with scene.serving() as lifecycle:
+        await scene.registry.edit("product", "a", state=State.DRAINING)
+        assert lifecycle.registrations[0].instance.state is State.DRAINING
+        assert lifecycle.phase is Phase.SERVING
+        assert await scene.check() == SERVING
+        await scene.registry.edit("product", "a", state=State.SERVING)
+        assert scene.listed() == [State.SERVING]
+
+
+async def test_running_calls_are_given_no_more_than_the_grace(scene: Scene) -> None:
+    """A call that does not end is cancelled when the grace is over."""
+    async with scene.serving(grace=0.1) as lifecycle:
+        call = scene.call()
+        await scene.entered.wait()
+        async with asyncio.timeout(5):
+            await lifecycle.drain()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+
+
+@pytest.mark.parametrize("after", [Lifecycle.begin_drain, Lifecycle.stop_now])
+async def test_stop_now_waits_for_nothing(scene: Scene, after: Callable[[Lifecycle], None]) -> None:
+    """Whether a drain has begun or not, stopping at once ends running calls at once."""
+    async with scene.serving(propagation_delay=60, grace=60) as lifecycle:
+        call = scene.call()
+        await scene.entered.wait()
+        after(lifecycle)
+        lifecycle.stop_now()
+        async with asyncio.timeout(5):
+            await lifecycle.wait()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+    assert scene.listed() == []
+
+
+async def test_an_error_in_the_block_drains_too(scene: Scene) -> None:
+    """The error comes out of the block after the instance left and the server stopped."""
+    with pytest.raises(KeyError, match="bug"):
+        async with scene.serving():
+            raise KeyError("bug")
+    assert scene.listed() == []
+
+
+async def test_cancelling_the_block_leaves_nothing_running(scene: Scene) -> None:
+    """A task that is cancelled while it drains stops the server on its way out."""
+
+    async def run() -> None:
+        async with scene.serving(propagation_delay=60):
+            pass
+
+    task = asyncio.create_task(run())
+    async with aclosing(scene.registry.watch("product")) as watch:
+        await until(watch, lambda snapshot: [one.state for one in snapshot.instances] == [State.DRAINING])
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("grpc_registry")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_and_a_second_one_stops(scene: Scene, number: signal.Signals) -> None:
+    """The first signal begins a drain, the second ends it; afterwards signals mean what they did before."""
+    before = signal.getsignal(number)
+    async with scene.serving(propagation_delay=60, signals=(number,)) as lifecycle:
+        async with aclosing(scene.registry.watch("product")) as watch:
+            await until(watch, lambda snapshot: len(snapshot.instances) == 1)
+            os.kill(os.getpid(), number)
+            await until(watch, lambda snapshot: [one.state for one in snapshot.instances] == [State.DRAINING])
+        assert lifecycle.phase is Phase.DRAINING
+        os.kill(os.getpid(), number)
+        async with asyncio.timeout(5):
+            await lifecycle.wait()
+    assert signal.getsignal(number) is before
