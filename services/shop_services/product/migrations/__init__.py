@@ -1,0 +1,1 @@
+"""The alembic scripts of the product service's tables."""
