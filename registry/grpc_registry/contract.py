@@ -104,6 +104,13 @@ class Directory(Protocol):
             RegistryRefused: it answered that we may not.
         """
 
+    async def remove(self, service: str, instance_id: str) -> None:
+        """Remove an instance whose process is known to be dead, ahead of its lease; one that lives puts it back.
+
+        For whoever watches over processes: a supervisor that saw one end knows it before any lease does. Does nothing
+        if the instance is not registered. Raises `RegistryUnavailable`, `RegistryRefused`.
+        """
+
 
 class Registry(Registrar, Resolver, Directory, Protocol):
     """All of it, as an async context manager: leaving closes every registration and watch it made.

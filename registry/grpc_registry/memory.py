@@ -224,6 +224,11 @@ class MemoryRegistry:
         self.space.changed()
         return instance
 
+    async def remove(self, service: str, instance_id: str) -> None:
+        self._check_answers()
+        if (service, instance_id) in self.space.entries:
+            self.space.delete(service, instance_id)
+
     async def close(self) -> None:
         if self._closed:
             return

@@ -44,6 +44,13 @@ async def list_instances(connection: Connection, reader: Reader, keys: KeyRange)
     return sorted(listings, key=lambda listing: (listing.instance.service, listing.instance.id))
 
 
+async def remove_instance(connection: Connection, key: bytes) -> None:
+    """Delete `key` as it is now. One that was registered anew meanwhile, under another lease, stays."""
+    _, seen = await kv.get(connection, key)
+    if seen is not None:
+        await kv.delete_if_leased(connection, key, lease=seen.lease)
+
+
 async def edit_instance(
     connection: Connection,
     keyspace: Keyspace,

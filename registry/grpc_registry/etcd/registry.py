@@ -11,7 +11,7 @@ from typing import Self
 from grpc_registry.contract import ALL_SERVICES, Listing
 from grpc_registry.errors import InvalidInstance, RegistryClosed
 from grpc_registry.etcd.connection import Connection
-from grpc_registry.etcd.directory import edit_instance, list_instances
+from grpc_registry.etcd.directory import edit_instance, list_instances, remove_instance
 from grpc_registry.etcd.keys import Keyspace
 from grpc_registry.etcd.reader import Reader
 from grpc_registry.etcd.registration import EtcdRegistration
@@ -89,6 +89,11 @@ class EtcdRegistry:
             lambda: edit_instance(self._connection, self._keyspace, service, instance_id, weight=weight, state=state),
             self._timeout,
         )
+
+    async def remove(self, service: str, instance_id: str) -> None:
+        self._check_open()
+        key = self._keyspace.instance(service, instance_id)
+        await self._connection.patiently(lambda: remove_instance(self._connection, key), self._timeout)
 
     async def close(self) -> None:
         """Registrations first, which need the rest; the channels last, since gRPC cancels what still uses them."""

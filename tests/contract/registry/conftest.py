@@ -11,7 +11,8 @@ from typing import Protocol
 import pytest
 
 import grpc_registry
-from grpc_registry import Registry, memory
+from grpc_registry import Instance, Registry, memory
+from grpc_registry.etcd.naming import encode
 from tests.servers import Etcd
 
 
@@ -20,6 +21,9 @@ class World(Protocol):
 
     def connect(self) -> Registry:
         """A registry of the same space as all others of this world."""
+
+    async def put_by_hand(self, instance: Instance) -> None:
+        """Register `instance` without a process or a lease that keeps it."""
 
     async def delete_by_hand(self, service: str, instance_id: str) -> None: ...
 
@@ -35,6 +39,9 @@ class MemoryWorld:
 
     def connect(self) -> Registry:
         return grpc_registry.connect(f"memory://{self.name}")
+
+    async def put_by_hand(self, instance: Instance) -> None:
+        self.space.put(instance)
 
     async def delete_by_hand(self, service: str, instance_id: str) -> None:
         self.space.delete(service, instance_id)
@@ -53,6 +60,10 @@ class EtcdWorld:
 
     def connect(self) -> Registry:
         return grpc_registry.connect(self.server.url, prefix=self.prefix, timeout=1, close_timeout=1, rng=Random(1))
+
+    async def put_by_hand(self, instance: Instance) -> None:
+        key, value = f"{self.prefix}/{instance.service}/{instance.id}", encode(instance).decode()
+        await asyncio.to_thread(self.server.ctl, "put", key, value)
 
     async def delete_by_hand(self, service: str, instance_id: str) -> None:
         await asyncio.to_thread(self.server.ctl, "del", f"{self.prefix}/{service}/{instance_id}")

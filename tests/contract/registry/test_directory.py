@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import pytest
 
 from grpc_registry import Instance, InvalidInstance, Registry, State, UnknownInstance
+from tests.contract.registry.conftest import World
+from tests.watching import ids, until
 
 
 async def test_a_list_is_ordered_and_can_be_narrowed(registry: Registry, other: Registry) -> None:
@@ -44,3 +48,20 @@ async def test_a_bad_edit_changes_nothing(registry: Registry, other: Registry) -
     with pytest.raises(InvalidInstance, match="weight 0"):
         await other.edit("product", "a", weight=0)
     assert [listing.instance.weight for listing in await other.list()] == [100]
+
+
+async def test_a_dead_instance_can_be_removed(world: World, registry: Registry) -> None:
+    """An instance that no process keeps is gone when `remove` returns; removing it again does nothing."""
+    await world.put_by_hand(Instance("product", "10.0.0.1:1", id="a"))
+    await world.put_by_hand(Instance("product", "10.0.0.1:2", id="b"))
+    await registry.remove("product", "a")
+    await registry.remove("product", "a")
+    assert [listing.instance.id for listing in await registry.list()] == ["b"]
+
+
+async def test_a_living_instance_that_was_removed_comes_back(registry: Registry, other: Registry) -> None:
+    """`remove` is no way to end an instance whose process lives: its owner puts it back."""
+    await registry.register(Instance("product", "10.0.0.1:1", id="a")).wait_registered()
+    await other.remove("product", "a")
+    async with aclosing(other.watch("product")) as resolutions:
+        await until(resolutions, lambda snapshot: ids(snapshot) == ["a"])
