@@ -1,0 +1,1 @@
+"""The cache service: bytes under a namespace and a key, in memory, for a time."""

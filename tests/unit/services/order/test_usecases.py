@@ -1,0 +1,302 @@
+"""What can be done with orders, over a real SQLite database, beside users and products in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from shop.order.v1 import order_pb2 as pb
+from shop_services.order import storage
+from shop_services.order.domain import Line, Order, Status
+from shop_services.order.ids import OrderIds
+from shop_services.order.usecases import Orders
+from shop_services.order.watch import Watches
+from shop_services.order.wiring import MIGRATIONS
+from shop_services.runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from shop_services.runtime.etags import etag
+from shop_services.runtime.money import Money
+from shop_services.storage import Database, Mutation, Replies, migrate
+from tests.unit.services.order.known import KnownProducts, KnownUsers
+
+LINES = [Line("pen", 3), Line("ink", 1)]
+
+
+class Clock:
+    """A minute passes with each look at it."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(minutes=1)
+        return self.now
+
+
+@dataclass
+class Shop:
+    """The use cases, and all that is around them."""
+
+    database: Database
+    users: KnownUsers = field(default_factory=lambda: KnownUsers("ann", "bob"))
+    catalog: KnownProducts = field(default_factory=KnownProducts)
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.watches = Watches(storage.ChangedOrders(self.database))
+        ids = OrderIds(lambda: int(self.clock.now.timestamp()) * 10**9, Random(1))
+        self.orders = Orders(self.database, self.users, self.catalog, self.watches, self.clock, ids)
+        self.replies = Replies(self.database, storage.replies, self.clock)
+        self.catalog.add("pen", 250, name="Pen")
+        self.catalog.add("ink", 999, name="Ink")
+
+    async def create(self, request_id: str = "r1", user: str = "ann", lines: Sequence[Line] = LINES) -> Order:
+        return await self.orders.create(request_id, user, lines)
+
+    async def cancel(self, order_id: str, *, reason: str = "", etag: str = "", request_id: str = "") -> int:
+        """Cancel, and return the version that the answer told."""
+        request = pb.CancelOrderRequest(order_id=order_id, reason=reason, etag=etag, request_id=request_id)
+        mutation: Mutation[Order, pb.CancelOrderResponse] = self.replies.mutation(request, pb.CancelOrderResponse, told)
+        return (await self.orders.cancel(order_id, reason, etag, mutation)).order.version
+
+    async def move(self, order_id: str, status: Status) -> Order:
+        """What the saga of a later issue does: one step, written as it will be."""
+        before = await self.orders.get(order_id)
+        after = before.moved(status, "", self.clock())
+        await self.database.atomically(lambda connection: storage.update(connection, before, after))
+        return after
+
+    async def all(self) -> Sequence[Order]:
+        return (await self.orders.page("", None, 1000, "")).items
+
+
+def told(order: Order) -> pb.CancelOrderResponse:
+    return pb.CancelOrderResponse(order=pb.Order(version=order.version))
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    async with Database(f"sqlite:///{tmp_path}/order.db", service="order") as database:
+        await migrate(database, "order", MIGRATIONS)
+        shop = Shop(database)
+        yield shop
+        await shop.watches.close()
+
+
+async def test_an_order_has_the_prices_and_names_of_the_catalog(shop: Shop) -> None:
+    """It is PENDING, version 1, with one transition and an exact total, and is found again as it was returned."""
+    made = await shop.create()
+    assert [(i.product_name, i.quantity, i.subtotal.hundredths) for i in made.items] == [
+        ("Pen", 3, 750),
+        ("Ink", 1, 999),
+    ]
+    assert (made.total, made.status, made.version, len(made.history)) == (Money("EUR", 1749), Status.PENDING, 1, 1)
+    assert await shop.orders.get(made.id) == made
+
+
+async def test_all_products_are_asked_for_at_once(shop: Shop) -> None:
+    """However many items, the catalog is asked once."""
+    await shop.create()
+    assert shop.catalog.calls == [["pen", "ink"]]
+
+
+async def test_an_order_keeps_its_prices(shop: Shop) -> None:
+    """A price that changes later changes no order."""
+    made = await shop.create()
+    shop.catalog.add("pen", 1, name="Cheap pen")
+    assert await shop.orders.get(made.id) == made
+
+
+async def test_a_repeated_request_makes_no_other_order(shop: Shop) -> None:
+    """It returns the order as it was recorded, whatever became of it, and asks nobody."""
+    made = await shop.create()
+    await shop.move(made.id, Status.PROCESSING)
+    shop.users.away = shop.catalog.away = True
+    assert await shop.create() == made
+    assert len(await shop.all()) == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "lines"),
+    [
+        ("bob", LINES),
+        ("ann", [Line("pen", 3), Line("ink", 2)]),
+        ("ann", [Line("ink", 1), Line("pen", 3)]),
+        ("ann", [Line("pen", 3)]),
+    ],
+)
+async def test_a_request_id_belongs_to_one_order(shop: Shop, user: str, lines: Sequence[Line]) -> None:
+    """With anything else in it, the request is refused, and its id is what is wrong with it."""
+    await shop.create()
+    with pytest.raises(InvalidArgument) as refused:
+        await shop.create(user=user, lines=lines)
+    assert [path for path, _ in refused.value.violations] == ["request_id"]
+    assert len(await shop.all()) == 1
+
+
+async def test_one_request_many_times_at_once_makes_one_order(shop: Shop) -> None:
+    """All of them get the same answer, although all of them found nothing at first."""
+    made = await asyncio.gather(*(shop.create() for _ in range(20)))
+    assert set(made) == {made[0]}
+    assert await shop.all() == (made[0],)
+
+
+async def test_two_requests_with_one_id_at_once_make_one_order(shop: Shop) -> None:
+    """One of them is recorded, and the other is refused, even if both were under way."""
+    results = await asyncio.gather(shop.create(user="ann"), shop.create(user="bob"), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["InvalidArgument", "Order"]
+    assert len(await shop.all()) == 1
+
+
+async def test_an_unknown_user_orders_nothing(shop: Shop) -> None:
+    """The refusal names the user, and the request id can be used again."""
+    with pytest.raises(FailedPrecondition, match="there is no user 'eve'") as refused:
+        await shop.create(user="eve")
+    assert refused.value.subject == "user/eve"
+    assert await shop.create(user="ann") in await shop.all()
+
+
+async def test_unknown_products_are_named_and_nothing_is_recorded(shop: Shop) -> None:
+    """Each is named by its place in the request."""
+    with pytest.raises(InvalidArgument) as refused:
+        await shop.create(lines=[Line("pen", 1), Line("gone", 1), Line("lost", 1)])
+    assert [path for path, _ in refused.value.violations] == ["items[1].product_id", "items[2].product_id"]
+    assert await shop.all() == ()
+
+
+@pytest.mark.parametrize("service", ["users", "catalog"])
+async def test_who_cannot_be_asked_is_not_guessed(shop: Shop, service: str) -> None:
+    """While users or products are away no order is recorded, and the same request succeeds when they are back."""
+    dependency = getattr(shop, service)
+    dependency.away = True
+    with pytest.raises(Unavailable):
+        await shop.create()
+    assert await shop.all() == ()
+    dependency.away = False
+    assert await shop.create() in await shop.all()
+
+
+async def test_what_is_unknown_is_not_found(shop: Shop) -> None:
+    """Get, cancel and watch say which order there is not."""
+    for call in (shop.orders.get("o1"), shop.cancel("o1"), anext(shop.orders.watch("o1"))):
+        with pytest.raises(NotFound, match="there is no order 'o1'"):
+            await call
+
+
+async def test_pages_go_from_newest_to_oldest_without_gap_or_repetition(shop: Shop) -> None:
+    """Orders that come meanwhile are newer than the first page, so they disturb none."""
+    made = [(await shop.create(f"r{i}")).id for i in range(7)]
+    seen: list[str] = []
+    token = ""
+    for _ in range(3):
+        page = await shop.orders.page("", None, 3, token)
+        seen += [order.id for order in page.items]
+        token = page.next_token
+        await shop.create(f"later{len(seen)}")
+    assert seen == made[::-1]
+    assert token == ""
+
+
+async def test_lists_are_filtered_by_user_and_status(shop: Shop) -> None:
+    """Either filter, or both."""
+    ann, bob, other = [await shop.create(f"r{i}", user) for i, user in enumerate(["ann", "bob", "bob"])]
+    await shop.cancel(bob.id)
+
+    async def ids(user: str, status: Status | None) -> list[str]:
+        return [order.id for order in (await shop.orders.page(user, status, 10, "")).items]
+
+    assert await ids("bob", None) == [other.id, bob.id]
+    assert await ids("", Status.PENDING) == [other.id, ann.id]
+    assert await ids("bob", Status.CANCELLED) == [bob.id]
+    assert await ids("ann", Status.CANCELLED) == []
+
+
+async def test_a_page_token_is_for_its_own_filters(shop: Shop) -> None:
+    """With another user or status, it is refused by name."""
+    for i in range(3):
+        await shop.create(f"r{i}")
+    token = (await shop.orders.page("ann", None, 1, "")).next_token
+    for user, status in (("bob", None), ("", None), ("ann", Status.PENDING)):
+        with pytest.raises(InvalidArgument, match=r"^page_token"):
+            await shop.orders.page(user, status, 1, token)
+
+
+async def test_a_cancelled_order_tells_why_and_when(shop: Shop) -> None:
+    """The reason and the time are in its history."""
+    made = await shop.create()
+    assert await shop.cancel(made.id, reason="too slow") == 2
+    now = await shop.orders.get(made.id)
+    assert (now.status, now.latest.reason, now.history[:1]) == (Status.CANCELLED, "too slow", made.history)
+    assert now.latest.time > made.latest.time
+
+
+async def test_cancelling_is_repeated_by_request_id_only(shop: Shop) -> None:
+    """The same request gets its first answer again; another one is told that the order has ended."""
+    made = await shop.create()
+    assert await shop.cancel(made.id, request_id="c1") == 2
+    assert await shop.cancel(made.id, request_id="c1") == 2
+    for request_id in ("", "c2"):
+        with pytest.raises(FailedPrecondition, match="is CANCELLED already"):
+            await shop.cancel(made.id, request_id=request_id)
+    with pytest.raises(InvalidArgument, match=r"^request_id"):
+        await shop.cancel(made.id, reason="other", request_id="c1")
+
+
+async def test_an_order_that_is_being_processed_is_not_cancelled(shop: Shop) -> None:
+    """It stays as it is."""
+    made = await shop.create()
+    after = await shop.move(made.id, Status.PROCESSING)
+    with pytest.raises(FailedPrecondition, match="gone too far"):
+        await shop.cancel(made.id)
+    assert await shop.orders.get(made.id) == after
+
+
+async def test_a_cancellation_based_on_an_older_state_is_aborted(shop: Shop) -> None:
+    """The etag of the state that was read decides; that of the present state is accepted."""
+    made = await shop.create()
+    with pytest.raises(Aborted):
+        await shop.cancel(made.id, etag=etag("order", made.id, 7))
+    assert await shop.cancel(made.id, etag=etag("order", made.id, 1)) == 2
+
+
+async def test_of_two_cancellations_at_once_one_wins(shop: Shop) -> None:
+    """The version is changed once, and the history has one CANCELLED."""
+    made = await shop.create()
+    results = await asyncio.gather(*(shop.cancel(made.id) for _ in range(5)), return_exceptions=True)
+    assert [result for result in results if result == 2] == [2]
+    assert sum(isinstance(result, FailedPrecondition) for result in results) == 4
+    assert (await shop.orders.get(made.id)).version == 2
+
+
+async def test_a_change_on_an_older_version_is_refused_by_the_database(shop: Shop) -> None:
+    """Whoever moves an order that was moved meanwhile changes nothing."""
+    made = await shop.create()
+    moved = await shop.move(made.id, Status.PROCESSING)
+    late = made.moved(Status.FAILED, "", shop.clock())
+    with pytest.raises(Unavailable, match="being changed by others"):
+        await shop.database.atomically(lambda connection: storage.update(connection, made, late))
+    assert await shop.orders.get(made.id) == moved
+
+
+async def test_a_watcher_sees_a_cancellation_at_once_and_the_watch_ends(shop: Shop) -> None:
+    """A change of this process does not wait for the next query."""
+    made = await shop.create()
+    shop.watches._interval = 3600
+    async with aclosing(shop.orders.watch(made.id)) as states, asyncio.timeout(5):
+        assert await anext(states) == made
+        await shop.cancel(made.id)
+        assert [state.status async for state in states] == [Status.CANCELLED]
+
+
+async def test_watching_what_has_ended_tells_it_once(shop: Shop) -> None:
+    """There is nothing to wait for."""
+    made = await shop.create()
+    await shop.cancel(made.id)
+    async with asyncio.timeout(5):
+        assert [state.status async for state in shop.orders.watch(made.id)] == [Status.CANCELLED]
