@@ -17,7 +17,13 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("protos", "registry", "client", "services")
-OWN = {"shop": {"shop-protos"}, "grpc_registry": {"grpc-registry"}, "grpc_balancer": {"grpc-balancer"}}
+# `packages_distributions` does not see the modules of an editable install.
+OWN = {
+    "shop": {"shop-protos"},
+    "buf": {"shop-protos"},
+    "grpc_registry": {"grpc-registry"},
+    "grpc_balancer": {"grpc-balancer"},
+}
 PACKAGES = {"registry": "grpc_registry", "client": "grpc_balancer", "services": "shop_services"}
 
 

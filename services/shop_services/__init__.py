@@ -1,0 +1,1 @@
+"""A shop of gRPC services that find each other through a registry."""

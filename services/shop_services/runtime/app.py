@@ -1,0 +1,40 @@
+"""What a service's `wiring.py` makes, and what `serve` and the tests run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import grpc
+
+from grpc_registry import Registry
+from shop_services.runtime.settings import Settings
+
+
+async def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A service put together: its name in the registry and the gRPC services that it speaks.
+
+    `services` maps the full name of each ("shop.user.v1.UserService") to what adds its servicer to a server; generated
+    code has that as `add_…Servicer_to_server`, bound to the servicer by `functools.partial`.
+
+    `drain` is awaited when the server drains, once clients know: it ends the calls that would go on for ever, which the
+    server would else wait for. It may be called more than once.
+    """
+
+    name: str
+    services: Mapping[str, Callable[[grpc.aio.Server], None]]
+    drain: Callable[[], Awaitable[None]] = _nothing
+
+
+class StartError(Exception):
+    """A service cannot start, and starting it again would not help. The message is for the operator, in one line."""
+
+
+Wiring = Callable[[Settings, Registry], AbstractAsyncContextManager[App]]
+"""A service's `wire(settings, registry)`: entering it opens what the app needs, leaving closes it in reverse order."""

@@ -1,0 +1,105 @@
+"""The life of a service's process: settings → registry → app → server bound → serving, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import structlog
+
+import grpc_registry
+from grpc_registry import Instance, InvalidUrl, Registry
+from grpc_registry.lifecycle import serving
+from shop_services.runtime import logs
+from shop_services.runtime.app import StartError, Wiring
+from shop_services.runtime.errors import Unavailable
+from shop_services.runtime.server import make_server
+from shop_services.runtime.settings import SettingError, Settings
+
+REFUSED = 2
+"""The exit status of a process that cannot run as it was told to: to start it again would not help."""
+FAILED = 1
+"""The exit status of a process that could not start because something it needs is away: the next start may succeed."""
+
+_log = structlog.get_logger(__name__)
+
+
+def run(name: str, wire: Wiring) -> int:
+    """Run the service `name` with the settings of the environment until SIGTERM or SIGINT; returns the exit status.
+
+    A reason not to start is printed to stderr in one line.
+    """
+    return run_process(name, lambda settings: serve(name, wire, settings))
+
+
+def run_process(name: str, process: Callable[[Settings], Coroutine[Any, Any, None]], *, port: int = 0) -> int:
+    """Run `process` to its end with the settings of the environment; `port` is its default. Returns the exit status."""
+    try:
+        asyncio.run(process(Settings.from_environment(port=port)))
+    except (SettingError, StartError) as error:
+        return _refuse(name, error, REFUSED)
+    except Unavailable as error:
+        return _refuse(name, error, FAILED)
+    return 0
+
+
+async def serve(name: str, wire: Wiring, settings: Settings) -> None:
+    """Serve what `wire` makes, registered as an instance of `name`, until SIGTERM or SIGINT; then drain.
+
+    The address is logged as `listening` before it is registered.
+
+    Raises:
+        SettingError: the registry's URL cannot be used, or nothing can be bound to the address.
+        StartError: `wire` refused.
+        Unavailable: something that `wire` needs is away.
+    """
+    logs.configure(name, settings.instance_id, settings.log_level)
+    async with connect(settings) as registry, wire(settings, registry) as app:
+        server = make_server(app)
+        try:
+            port = server.grpc.add_insecure_port(settings.bind)
+        except RuntimeError:
+            raise SettingError("SHOP_PORT", f"cannot bind {settings.bind}: in use, or not an address of ours") from None
+        instance = instance_of(app.name, settings, port)
+        await server.report(serving=True)
+        async with serving(
+            server.grpc,
+            registry,
+            instance,
+            health=server,
+            propagation_delay=settings.propagation,
+            grace=settings.grace,
+        ) as lifecycle:
+            _log.info("listening", address=instance.address)
+            await lifecycle.wait()
+    _log.info("stopped")
+
+
+def connect(settings: Settings) -> Registry:
+    """The registry that the settings name. Raises `SettingError`."""
+    try:
+        return grpc_registry.connect(settings.registry_url)
+    except InvalidUrl as error:
+        raise SettingError("REGISTRY_URL", str(error)) from error
+
+
+def instance_of(name: str, settings: Settings, port: int, metadata: Mapping[str, Any] | None = None) -> Instance:
+    """What a process that serves on `port` is registered as."""
+    return Instance(
+        name,
+        settings.address(port),
+        id=settings.instance_id,
+        weight=settings.weight,
+        zone=settings.zone,
+        version=settings.version,
+        host=socket.gethostname(),
+        metadata=metadata or {},
+    )
+
+
+def _refuse(name: str, error: Exception, status: int) -> int:
+    sys.stderr.write(f"{name}: {error}\n")
+    return status

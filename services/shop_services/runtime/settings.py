@@ -1,0 +1,204 @@
+"""Settings come from the environment, and this is the only file that reads it.
+
+A `Settings` is validated when it is made, so that a process with a wrong variable ends at once, and says which it was.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from grpc_registry.instance import new_instance_id
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+_DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgres", "postgresql+asyncpg")
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - recognised, not bound
+
+T = TypeVar("T")
+
+
+class SettingError(ValueError):
+    """A setting cannot be used. The message names the variable and what is allowed, and shows nothing of a URL."""
+
+    def __init__(self, variable: str, allowed: str) -> None:
+        super().__init__(f"{variable}: {allowed}")
+        self.variable = variable
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process is told from outside. Times are in seconds; URLs are left out of `repr`, as they hold passwords.
+
+    Raises:
+        SettingError: a value is not allowed.
+    """
+
+    registry_url: str = field(default="etcd://127.0.0.1:2379", repr=False)
+    """REGISTRY_URL: `etcd://` (TLS: `etcds://`) with one or several endpoints, or `memory://`."""
+    database_url: str = field(default="", repr=False)
+    """DATABASE_URL: `sqlite:///FILE` or `postgresql://…`. Empty: a SQLite file for each service in `data`."""
+    nats_url: str = field(default="", repr=False)
+    """NATS_URL: `nats://…`. Empty: the embedded default."""
+    cache_url: str = field(default="", repr=False)
+    """CACHE_URL: `redis://…`. Empty: in memory."""
+    host: str = "127.0.0.1"
+    """SHOP_HOST: the address to bind."""
+    port: int = 0
+    """SHOP_PORT: the port to bind; 0 lets the system choose a free one."""
+    advertise: str = ""
+    """SHOP_ADVERTISE: the host that others dial. Default: the bound one, or this machine's name if all are bound."""
+    weight: int = 100
+    """SHOP_WEIGHT: this instance's share of calls, relative to the others of its service."""
+    zone: str = ""
+    """SHOP_ZONE: where this instance runs."""
+    version: str = ""
+    """SHOP_VERSION: the build, as shown in the registry."""
+    data: Path = Path(".shop")
+    """SHOP_DATA: the directory of embedded databases."""
+    database_pool: int = 8
+    """SHOP_DATABASE_POOL: connections that a process keeps to its database at most."""
+    cache_max_entries: int = 100_000
+    """SHOP_CACHE_MAX_ENTRIES: values that an instance of the cache keeps at most."""
+    cache_max_bytes: int = 256 * 1024 * 1024
+    """SHOP_CACHE_MAX_BYTES: bytes that their keys and values take at most."""
+    log_level: str = "info"
+    """SHOP_LOG_LEVEL."""
+    propagation: float = 1.0
+    """SHOP_PROPAGATION: how long clients are given to see `draining` before the server stops taking calls."""
+    grace: float = 20.0
+    """SHOP_GRACE: how long calls in progress may take to finish after that."""
+    instance_id: str = field(default_factory=new_instance_id)
+    """What this process is called in the registry and in logs. No variable sets it: processes may share theirs."""
+
+    gateway_timeout: float = 10.0
+    """SHOP_GATEWAY_TIMEOUT: how long a call from the gateway may take if its client does not say."""
+    gateway_max_body: int = 4 * 1024 * 1024
+    """SHOP_GATEWAY_MAX_BODY: the bytes that the body of a request to the gateway may have."""
+
+    def __post_init__(self) -> None:
+        _url("REGISTRY_URL", self.registry_url, ("etcd", "etcds", "memory"))
+        _url("DATABASE_URL", self.database_url, _DATABASE_SCHEMES, optional=True)
+        _url("NATS_URL", self.nats_url, ("nats", "tls"), optional=True)
+        _url("CACHE_URL", self.cache_url, ("redis", "rediss", "valkey", "unix"), optional=True)
+        _require("SHOP_HOST", _is_host(self.host), "an IP address or a host name")
+        _require("SHOP_PORT", 0 <= self.port <= 65535, "a port from 0 to 65535; 0 chooses a free one")
+        _require("SHOP_ADVERTISE", not self.advertise or _is_host(self.advertise), "a host, without a port")
+        _require("SHOP_WEIGHT", 1 <= self.weight <= 1_000_000, "a whole number from 1 to 1,000,000")
+        _require("SHOP_DATA", "?" not in str(self.data), "a directory without a question mark in its path")
+        _require("SHOP_DATABASE_POOL", 1 <= self.database_pool <= 100, "a whole number from 1 to 100")
+        _require("SHOP_CACHE_MAX_ENTRIES", self.cache_max_entries >= 1, "a whole number of at least 1")
+        _require(
+            "SHOP_CACHE_MAX_BYTES", self.cache_max_bytes >= 1_049_600, "at least 1,049,600: a value of 1 MiB, its key"
+        )
+        _require("SHOP_LOG_LEVEL", self.log_level in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}")
+        _require("SHOP_PROPAGATION", 0 <= self.propagation <= 60, "seconds, from 0 to 60")
+        _require("SHOP_GRACE", 0 <= self.grace <= 600, "seconds, from 0 to 600")
+        _require("SHOP_GATEWAY_TIMEOUT", 0 < self.gateway_timeout <= 60, "seconds, more than 0 and at most 60")
+        _require("SHOP_GATEWAY_MAX_BODY", 0 < self.gateway_max_body <= 2**30, "bytes, from 1 to 1,073,741,824")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, *, port: int = 0) -> Settings:
+        """The settings of this process. A variable that is unset or empty takes its default; `port` is SHOP_PORT's.
+
+        Raises:
+            SettingError: a value is not allowed.
+        """
+        source = os.environ if environment is None else environment
+        given: dict[str, object] = {"port": port}
+        for name, (variable, parse) in _VARIABLES.items():
+            if text := source.get(variable, "").strip():
+                given[name] = parse(variable, text)
+        return cls(**given)  # type: ignore[arg-type]  # each parser returns the type of its field
+
+    @property
+    def bind(self) -> str:
+        """The address to bind, as gRPC wants it."""
+        return f"{_bracketed(self.host)}:{self.port}"
+
+    def address(self, port: int) -> str:
+        """The address that others dial when `port` is the one bound."""
+        host = self.advertise or (socket.gethostname() if self.host in _WILDCARDS else self.host)
+        return f"{_bracketed(host)}:{port}"
+
+    def database(self, service: str) -> str:
+        """The URL of the database that `service` uses."""
+        return self.database_url or f"sqlite:///{self.data / service}.db"
+
+
+def _text(_variable: str, text: str) -> str:
+    return text
+
+
+def _number(variable: str, text: str) -> int:
+    return _parsed(variable, text, int, "a whole number")
+
+
+def _seconds(variable: str, text: str) -> float:
+    return _parsed(variable, text, float, "a number of seconds")
+
+
+def _path(_variable: str, text: str) -> Path:
+    return Path(text).expanduser()
+
+
+_VARIABLES: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
+    "registry_url": ("REGISTRY_URL", _text),
+    "database_url": ("DATABASE_URL", _text),
+    "nats_url": ("NATS_URL", _text),
+    "cache_url": ("CACHE_URL", _text),
+    "host": ("SHOP_HOST", _text),
+    "port": ("SHOP_PORT", _number),
+    "advertise": ("SHOP_ADVERTISE", _text),
+    "weight": ("SHOP_WEIGHT", _number),
+    "zone": ("SHOP_ZONE", _text),
+    "version": ("SHOP_VERSION", _text),
+    "data": ("SHOP_DATA", _path),
+    "database_pool": ("SHOP_DATABASE_POOL", _number),
+    "cache_max_entries": ("SHOP_CACHE_MAX_ENTRIES", _number),
+    "cache_max_bytes": ("SHOP_CACHE_MAX_BYTES", _number),
+    "log_level": ("SHOP_LOG_LEVEL", _text),
+    "propagation": ("SHOP_PROPAGATION", _seconds),
+    "grace": ("SHOP_GRACE", _seconds),
+    "gateway_timeout": ("SHOP_GATEWAY_TIMEOUT", _seconds),
+    "gateway_max_body": ("SHOP_GATEWAY_MAX_BODY", _number),
+}
+
+
+def _parsed(variable: str, text: str, parse: Callable[[str], T], allowed: str) -> T:
+    try:
+        return parse(text)
+    except ValueError:
+        raise SettingError(variable, f"{text!r} is not {allowed}") from None
+
+
+def _require(variable: str, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise SettingError(variable, f"must be {allowed}")
+
+
+def _url(variable: str, url: str, schemes: tuple[str, ...], *, optional: bool = False) -> None:
+    if optional and not url:
+        return
+    allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+    _require(variable, "://" in url and urlsplit(url).scheme in schemes, f"a URL that begins with {allowed}")
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None
+    return True
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

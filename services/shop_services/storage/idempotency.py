@@ -1,0 +1,184 @@
+"""Mutations that are done once, however often they are asked for.
+
+A caller that does not know whether its request arrived sends it again with the same `request_id`. The reply to the
+first is kept in a table of the service, written in the same transaction as its effect, and given again. Replies are
+kept for a day. A failed request leaves no reply: repeated, it is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+import sqlalchemy as sa
+import structlog
+from google.protobuf.message import Message
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shop_services.runtime.errors import DomainError, InvalidArgument
+from shop_services.runtime.times import Clock
+from shop_services.storage.columns import UtcDateTime
+from shop_services.storage.database import ATTEMPTS, Database
+from shop_services.storage.failures import Contended
+
+KEPT = timedelta(days=1)
+"""How long a reply is kept at least."""
+_SWEEP_EVERY = 600.0
+_SWEEP_BATCH = 1000
+
+_log = structlog.get_logger(__name__)
+
+D = TypeVar("D")
+Reply = TypeVar("Reply", bound=Message)
+"""A type of protobuf replies."""
+Work = Callable[[AsyncConnection], Awaitable[D]]
+
+
+def replies_table(metadata: sa.MetaData, service: str) -> sa.Table:
+    """The table of the kept replies of `service`; its migration creates the same."""
+    return sa.Table(
+        f"{service}_replies",
+        metadata,
+        sa.Column("request_type", sa.String(128), primary_key=True),
+        sa.Column("request_id", sa.String(64), primary_key=True),
+        sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+        sa.Column("reply", sa.LargeBinary, nullable=False),
+        sa.Column("create_time", UtcDateTime, nullable=False, index=True),
+    )
+
+
+class Mutation(Generic[D, Reply]):
+    """One request that changes something. A use case asks for the `earlier` reply; if there is none, it `commit`s.
+
+    `D` is what the use case makes, `Reply` the reply that it becomes.
+    """
+
+    def __init__(
+        self,
+        replies: Replies,
+        request: Message,
+        reply_type: type[Reply],
+        present: Callable[[D], Reply],
+        secrets: Collection[str],
+    ) -> None:
+        self._replies = replies
+        self._request_type: str = request.DESCRIPTOR.full_name
+        self._request_id: str = request.request_id  # type: ignore[attr-defined]  # mutating requests have one
+        self._fingerprint = _fingerprint(request, secrets)
+        self._reply_type = reply_type
+        self._present = present
+
+    async def earlier(self) -> Reply | None:
+        """The reply that this request got before, if it has a `request_id` and was done.
+
+        Raises:
+            InvalidArgument: the id belongs to another request; `request_id` is named.
+        """
+        if not self._request_id:
+            return None
+        table = self._replies.table
+        query = sa.select(table.c.fingerprint, table.c.reply).where(
+            table.c.request_type == self._request_type, table.c.request_id == self._request_id
+        )
+        async with self._replies.database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        if row.fingerprint != self._fingerprint:
+            raise InvalidArgument.of("request_id", "was used before, for another request")
+        return self._reply_type.FromString(row.reply)
+
+    async def commit(self, work: Work[D]) -> Reply:
+        """Run `work` in a transaction and keep its reply there; if the request was done meanwhile, give that reply.
+
+        `work` runs again from its beginning after a conflict, as in `Database.atomically`. What it raises is raised.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._replies.database.atomically(lambda connection: self._once(connection, work))
+            except _ClaimedError:
+                if (reply := await self.earlier()) is not None:
+                    return reply
+        raise Contended("the same request is being done again and again")
+
+    async def _once(self, connection: AsyncConnection, work: Work[D]) -> Reply:
+        if not self._request_id:
+            return self._present(await work(connection))
+        # Claimed before the work: a repetition waits here for the first to end, and does not meet its effects.
+        table = self._replies.table
+        key = {"request_type": self._request_type, "request_id": self._request_id}
+        claim = {**key, "fingerprint": self._fingerprint, "reply": b"", "create_time": self._replies.clock()}
+        try:
+            await connection.execute(table.insert().values(claim))
+        except sa.exc.IntegrityError:
+            raise _ClaimedError from None
+        reply = self._present(await work(connection))
+        kept = table.update().where(*(table.c[name] == value for name, value in key.items()))
+        await connection.execute(kept.values(reply=reply.SerializeToString()))
+        return reply
+
+
+class Replies:
+    """The kept replies of one service."""
+
+    def __init__(self, database: Database, table: sa.Table, clock: Clock) -> None:
+        self.database = database
+        self.table = table
+        self.clock = clock
+
+    def mutation(
+        self, request: Message, reply_type: type[Reply], present: Callable[[D], Reply], *, secrets: Collection[str] = ()
+    ) -> Mutation[D, Reply]:
+        """A mutation for `request`, whose reply `present` makes. It is repeatable if its `request_id` is not empty.
+
+        A kept reply is bound to the request it answered by a hash of all fields but `secrets`: a hash of a password,
+        made as fast as this one, would give it away.
+        """
+        return Mutation(self, request, reply_type, present, secrets)
+
+    async def sweep(self) -> int:
+        """Delete replies that have been kept for long enough, a thousand at most, and return how many."""
+        table = self.table
+        old = sa.select(table.c.request_type, table.c.request_id).where(table.c.create_time < self.clock() - KEPT)
+        key = sa.tuple_(table.c.request_type, table.c.request_id)
+
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(table.delete().where(key.in_(old.limit(_SWEEP_BATCH))))).rowcount
+
+        return await self.database.atomically(work)
+
+    @asynccontextmanager
+    async def sweeping(self) -> AsyncIterator[None]:
+        """Sweep every ten minutes inside of the block."""
+        task = asyncio.create_task(self._sweep_for_ever(), name=f"sweep {self.table.name}")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                while await self.sweep() == _SWEEP_BATCH:
+                    pass
+            except (DomainError, sa.exc.SQLAlchemyError) as error:
+                _log.warning("sweep_failed", table=self.table.name, error=type(error).__name__)
+            await asyncio.sleep(_SWEEP_EVERY)
+
+
+class _ClaimedError(Exception):
+    """The request's id is taken: by an earlier one, or by one that ran at the same time and has ended."""
+
+
+def _fingerprint(request: Message, secrets: Collection[str]) -> bytes:
+    told = type(request)()
+    told.CopyFrom(request)
+    for name in secrets:
+        told.ClearField(name)
+    return hashlib.sha256(told.SerializeToString(deterministic=True)).digest()

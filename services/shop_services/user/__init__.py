@@ -1,0 +1,1 @@
+"""The user service: accounts, their profiles, and the check of their passwords."""

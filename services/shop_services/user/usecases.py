@@ -1,0 +1,119 @@
+"""What can be done with users."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shop_services.runtime.errors import DomainError, Unauthenticated
+from shop_services.runtime.etags import check_etag
+from shop_services.runtime.ids import NewId
+from shop_services.runtime.paging import Cursor, Page, make_page, read_token
+from shop_services.runtime.times import Clock
+from shop_services.storage import Database, Mutation, Reply
+from shop_services.user import storage
+from shop_services.user.domain import KIND, Changes, NewUser, User
+from shop_services.user.passwords import Passwords
+
+_log = structlog.get_logger(__name__)
+
+_QUERY = {"list": "users"}
+
+
+class Users:
+    """The accounts of the shop."""
+
+    def __init__(self, database: Database, passwords: Passwords, clock: Clock, new_id: NewId) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._clock = clock
+        self._new_id = new_id
+
+    async def create(self, new: NewUser, mutation: Mutation[User, Reply]) -> Reply:
+        """Open an account. Raises `AlreadyExists` if the e-mail address or the username is taken."""
+        if (reply := await mutation.earlier()) is not None:
+            return reply
+        password_hash = await self._passwords.hash(new.password)
+
+        async def work(connection: AsyncConnection) -> User:
+            now = self._clock()
+            user = User(
+                id=self._new_id(),
+                email=new.email,
+                username=new.username,
+                display_name=new.display_name,
+                profile=new.profile,
+                version=1,
+                create_time=now,
+                update_time=now,
+            )
+            await storage.insert(connection, user, password_hash)
+            return user
+
+        return await mutation.commit(work)
+
+    async def get(self, user_id: str) -> User:
+        """One account. Raises `NotFound`."""
+        async with self._database.reading() as connection:
+            return await storage.get(connection, user_id)
+
+    async def update(self, user_id: str, changes: Changes, etag: str, mutation: Mutation[User, Reply]) -> Reply:
+        """Change an account. Raises `NotFound`, `Aborted` if `etag` is of another state, or `AlreadyExists`."""
+
+        async def work(connection: AsyncConnection) -> User:
+            user = await storage.get(connection, user_id, lock=True)
+            check_etag(etag, KIND, user_id, user.version)
+            changed = user.changed(changes, self._clock())
+            await storage.update(connection, changed)
+            return changed
+
+        return await mutation.commit(work)
+
+    async def delete(self, user_id: str, etag: str, mutation: Mutation[User, Reply]) -> Reply:
+        """Close an account. Raises `NotFound`, or `Aborted` if `etag` is of another state."""
+
+        async def work(connection: AsyncConnection) -> User:
+            user = await storage.get(connection, user_id, lock=True)
+            check_etag(etag, KIND, user_id, user.version)
+            await storage.delete(connection, user_id)
+            return user
+
+        return await mutation.commit(work)
+
+    async def page(self, size: int, token: str) -> Page[User]:
+        """Accounts in the order they were opened. Raises `InvalidArgument` for a broken `token`."""
+        cursor = read_token(token, _QUERY, (datetime, str))
+        async with self._database.reading() as connection:
+            found = await storage.page(connection, cursor, size + 1)
+        return make_page(found, size, _QUERY, _cursor)
+
+    async def login(self, login: str, password: str) -> User:
+        """The account that `password` opens. Raises `Unauthenticated`, after the same time for whatever reason."""
+        async with self._database.reading() as connection:
+            found = await storage.find_login(connection, login)
+        if found is None:
+            await self._passwords.verify_nobodys(password)
+            raise _refused()
+        user, password_hash = found
+        if not await self._passwords.verify(password_hash, password):
+            raise _refused()
+        if self._passwords.outdated(password_hash):
+            await self._renew_hash(user, password_hash, password)
+        return user
+
+    async def _renew_hash(self, user: User, old: str, password: str) -> None:
+        try:
+            new = await self._passwords.hash(password)
+            await self._database.atomically(lambda connection: storage.replace_hash(connection, user.id, old, new))
+        except DomainError as error:  # the next login does it
+            _log.warning("password_hash_not_renewed", user_id=user.id, reason=error.reason)
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated("unknown name or wrong password", reason="LOGIN_REFUSED")
+
+
+def _cursor(user: User) -> Cursor:
+    return user.create_time, user.id

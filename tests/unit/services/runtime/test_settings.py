@@ -1,0 +1,114 @@
+"""Settings are complete, or refused with the variable's name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shop_services.runtime.settings import SettingError, Settings
+
+ALL = "0.0.0.0"  # noqa: S104 - nothing is bound here
+
+
+def test_an_empty_environment_is_the_embedded_default() -> None:
+    """Unset and empty variables take their defaults."""
+    settings = Settings.from_environment({"DATABASE_URL": "", "SHOP_PORT": "  "})
+    assert (settings.host, settings.port, settings.weight, settings.data) == ("127.0.0.1", 0, 100, Path(".shop"))
+    assert settings.registry_url == "etcd://127.0.0.1:2379"
+    assert settings.database("user") == "sqlite:///.shop/user.db"
+
+
+def test_each_variable_reaches_its_setting() -> None:
+    """Every variable is read, and parsed to its type."""
+    settings = Settings.from_environment(
+        {
+            "REGISTRY_URL": "etcds://u:p@a:1,b:2",
+            "DATABASE_URL": "postgresql://shop:pw@db/shop",
+            "NATS_URL": "nats://n:4222",
+            "CACHE_URL": "redis://c:6379",
+            "SHOP_HOST": ALL,
+            "SHOP_PORT": "50051",
+            "SHOP_ADVERTISE": "10.0.0.7",
+            "SHOP_WEIGHT": "200",
+            "SHOP_ZONE": "a",
+            "SHOP_VERSION": "1.4.0",
+            "SHOP_DATA": "/data",
+            "SHOP_DATABASE_POOL": "3",
+            "SHOP_LOG_LEVEL": "debug",
+            "SHOP_PROPAGATION": "0.5",
+            "SHOP_GRACE": "7",
+        }
+    )
+    assert settings.registry_url == "etcds://u:p@a:1,b:2"
+    assert settings.database("user") == "postgresql://shop:pw@db/shop"
+    assert (settings.nats_url, settings.cache_url) == ("nats://n:4222", "redis://c:6379")
+    assert (settings.bind, settings.address(50051)) == (f"{ALL}:50051", "10.0.0.7:50051")
+    assert (settings.weight, settings.zone, settings.version, settings.data) == (200, "a", "1.4.0", Path("/data"))
+    assert (settings.database_pool, settings.log_level) == (3, "debug")
+    assert (settings.propagation, settings.grace) == (0.5, 7.0)
+
+
+def test_a_server_bound_to_all_addresses_is_found_by_its_hosts_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.0.0.0 is nothing that anyone can dial."""
+    monkeypatch.setattr("socket.gethostname", lambda: "box-1")
+    assert Settings(host=ALL).address(1) == "box-1:1"
+    assert Settings(host="::").address(1) == "box-1:1"
+    assert Settings(host="127.0.0.1").address(1) == "127.0.0.1:1"
+
+
+def test_an_ipv6_address_is_bracketed() -> None:
+    """gRPC and the registry want `[::1]:port`."""
+    settings = Settings(host="::1", port=9)
+    assert (settings.bind, settings.address(9)) == ("[::1]:9", "[::1]:9")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REGISTRY_URL", "127.0.0.1:2379"),
+        ("REGISTRY_URL", "http://127.0.0.1:2379"),
+        ("DATABASE_URL", "mysql://root:swordfish@db/shop"),
+        ("NATS_URL", "http://n"),
+        ("CACHE_URL", "memcached://user:swordfish@c"),
+        ("SHOP_HOST", "no host"),
+        ("SHOP_PORT", "65536"),
+        ("SHOP_PORT", "-1"),
+        ("SHOP_PORT", "http"),
+        ("SHOP_ADVERTISE", "10.0.0.1/x"),
+        ("SHOP_ADVERTISE", "10.0.0.1:50051"),
+        ("SHOP_ADVERTISE", ":"),
+        ("SHOP_WEIGHT", "0"),
+        ("SHOP_WEIGHT", "1.5"),
+        ("SHOP_DATA", "what?"),
+        ("SHOP_DATABASE_POOL", "0"),
+        ("SHOP_LOG_LEVEL", "loud"),
+        ("SHOP_PROPAGATION", "-1"),
+        ("SHOP_PROPAGATION", "nan"),
+        ("SHOP_GRACE", "601"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_variables_name(variable: str, value: str) -> None:
+    """The message is one line that begins with the variable, and shows no password."""
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environment({variable: value})
+    message = str(caught.value)
+    assert message.startswith(f"{variable}: ")
+    assert caught.value.variable == variable
+    assert "\n" not in message
+    assert "swordfish" not in message
+
+
+def test_a_repr_holds_no_url() -> None:
+    """Settings may be printed: URLs, which hold passwords, are left out."""
+    settings = Settings(registry_url="etcd://u:swordfish@a:1", database_url="postgresql://u:swordfish@db/x")
+    assert "swordfish" not in repr(settings)
+
+
+def test_the_process_environment_is_the_default_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a mapping the variables of the process count."""
+    for name in [name for name in os.environ if name.startswith("SHOP_") or name.endswith("_URL")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SHOP_WEIGHT", "7")
+    assert Settings.from_environment().weight == 7
