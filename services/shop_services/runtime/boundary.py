@@ -75,4 +75,8 @@ async def _abort(context: Context, error: DomainError) -> None:
 
 async def _end(context: Context, code: grpc.StatusCode, status: status_pb2.Status) -> None:
     trailers = [*(context.trailing_metadata() or ()), (DETAILS_KEY, status.SerializeToString())]
-    await context.abort(code, status.message, tuple(trailers))
+    try:
+        await context.abort(code, status.message, tuple(trailers))
+    except grpc.aio.InternalError:
+        # grpc.aio's word for: nobody is there to be told. Whoever logs the call should see that it was the caller who left.
+        raise asyncio.CancelledError from None

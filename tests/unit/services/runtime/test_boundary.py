@@ -160,3 +160,27 @@ async def test_what_a_servicer_aborts_or_sends_itself_is_kept() -> None:
     async with probing([Access(), ErrorBoundary()], UnaryUnary=adding) as probe:
         added = await failure(probe.unary_unary("a"))
     assert {"x-own", "x-request-id", "grpc-status-details-bin"} <= set(dict(added.trailing_metadata()))
+
+
+async def test_an_error_after_the_caller_has_left_counts_as_cancelled(log: StringIO) -> None:
+    """A servicer that fails when nobody is there to be told is no defect: the access log says CANCELLED."""
+    entered, told = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(_request: object, _context: Context) -> StringValue:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise errors.Unavailable("draining; watch again") from None
+        finally:
+            told.set()
+        raise AssertionError("unreachable")
+
+    async with probing([Access(), ErrorBoundary()], UnaryUnary=stubborn) as probe, asyncio.timeout(5):
+        call = probe.call("UnaryUnary")(StringValue(value="a"))
+        await entered.wait()
+        call.cancel()
+        await told.wait()
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [line["code"] for line in lines if line["event"] == "rpc"] == ["CANCELLED"]
+    assert not [line for line in lines if line["level"] == "error"]
