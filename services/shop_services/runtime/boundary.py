@@ -78,5 +78,5 @@ async def _end(context: Context, code: grpc.StatusCode, status: status_pb2.Statu
     try:
         await context.abort(code, status.message, tuple(trailers))
     except grpc.aio.InternalError:
-        # grpc.aio's word for: nobody is there to be told. Whoever logs the call should see that it was the caller who left.
+        # grpc.aio's word for: nobody is there to be told. What is logged should be that the caller left.
         raise asyncio.CancelledError from None
