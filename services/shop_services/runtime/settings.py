@@ -134,6 +134,11 @@ class Settings:
         return self.database_url or f"sqlite:///{self.data / service}.db"
 
 
+def environment() -> dict[str, str]:
+    """All variables of this process, to pass on to the processes that it starts."""
+    return dict(os.environ)
+
+
 def _text(_variable: str, text: str) -> str:
     return text
 

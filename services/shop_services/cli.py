@@ -1,0 +1,129 @@
+"""The `shop` command: `shop up` starts everything, `shop serve` one service."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TextIO
+
+from shop_services.launch.errors import LaunchError
+from shop_services.launch.plan import SERVICES, service_command
+from shop_services.launch.program import REFUSED
+from shop_services.launch.session import KILLED
+from shop_services.launch.up import up
+from shop_services.launch.workers import serve_workers
+from shop_services.runtime.settings import SettingError, Settings, environment
+
+_UP = """
+Starts every service of the shop as several processes, with an etcd of its own unless REGISTRY_URL names one, and with
+SQLite databases unless DATABASE_URL names another. Prints "ready: GATEWAY REGISTRY" when all answer, starts again what
+dies, and stays until Ctrl-C.
+"""
+_SERVE = """
+Runs a service in the foreground until SIGTERM or Ctrl-C. REGISTRY_URL, DATABASE_URL, CACHE_URL and the SHOP_ variables
+set it up; a flag goes before its variable.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 (it failed), 2 (a wrong flag or variable)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except SettingError as error:
+        _complain(f"shop {options.command}: {_with_flag(error, options)}")
+        return REFUSED
+    except (LaunchError, OSError) as error:
+        _complain(f"shop {options.command}: {error}")
+        return 1
+    except KeyboardInterrupt:  # so early that there was nothing to stop
+        return KILLED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="shop", description="A shop of gRPC services.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="start the whole shop on this machine", description=_UP)
+    up.add_argument("--replicas", type=_whole(1, 16), default=2, metavar="N", help="instances of each service (2)")
+    up.add_argument("--data", metavar="DIR", help="databases, etcd's data and logs (SHOP_DATA, or .shop)")
+    up.add_argument(
+        "--port", type=_whole(0, 65535), default=8080, help="port of the first gateway (8080; 0 chooses a free one)"
+    )
+    up.add_argument("--demo", action="store_true", help="play a shopper's journey, then stop: 0 if all of it worked")
+    up.set_defaults(run=_up)
+
+    serve = commands.add_parser("serve", help="run one service", description=_SERVE)
+    serve.add_argument("service", choices=SERVICES, metavar="SERVICE", help=", ".join(SERVICES))
+    serve.add_argument("--port", metavar="P", help="port to listen on (SHOP_PORT; else a free one, the gateway 8080)")
+    serve.add_argument("--weight", metavar="N", help="share of calls relative to others (SHOP_WEIGHT, or 100)")
+    serve.add_argument(
+        "--workers", type=_whole(1, 64), default=1, metavar="N", help="processes, on ports P, P+1 …, or free ones (1)"
+    )
+    serve.set_defaults(run=_serve)
+    return parser
+
+
+def _up(options: argparse.Namespace) -> int:
+    guest = None
+    if options.demo:
+        from shop_services.demo.guest import visit  # loads stubs and a balancer, which nobody else needs
+
+        guest = visit
+    variables = _variables(SHOP_DATA=options.data)
+    return asyncio.run(
+        up(variables, replicas=options.replicas, port=options.port, say=_say, complain=_complain, guest=guest)
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    variables = _variables(SHOP_PORT=options.port, SHOP_WEIGHT=options.weight)
+    Settings.from_environment(variables)
+    if options.workers == 1:
+        # The service takes this process's place, so that signals, output and exit code are its own.
+        command = service_command(options.service)
+        os.execve(command[0], command, variables)  # noqa: S606 - no shell takes part
+    return asyncio.run(serve_workers(options.service, variables, options.workers, say=_say, complain=_complain))
+
+
+def _variables(**flags: str | None) -> dict[str, str]:
+    """This process's variables, with the values of the flags that were given in their place."""
+    return environment() | {variable: value for variable, value in flags.items() if value is not None}
+
+
+def _with_flag(error: SettingError, options: argparse.Namespace) -> str:
+    """The error's message, which names the flag where that is what set the variable."""
+    flag = error.variable.removeprefix("SHOP_").lower()
+    given = error.variable.startswith("SHOP_") and isinstance(getattr(options, flag, None), str)
+    return str(error).replace(error.variable, f"--{flag}", 1) if given else str(error)
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _say(line: str) -> None:
+    _write(sys.stdout, line)
+
+
+def _complain(line: str) -> None:
+    _write(sys.stderr, line)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    """Print a line at once. Whoever reads may have gone (`shop up | head -1`), which is no reason to stop."""
+    with suppress(BrokenPipeError):
+        print(line, file=stream, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The chapters in which nothing goes wrong: an account, the catalog, an order."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from urllib.parse import quote
+
+from grpc_balancer import Channel
+from shop.product.v1 import product_pb2
+from shop.product.v1.product_pb2_grpc import ProductServiceStub
+from shop_services.demo.stage import JsonObject, Stage
+from shop_services.demo.story import check, stopwatch
+
+_STREAM_SECONDS = 10.0
+
+
+async def open_account(stage: Stage) -> None:
+    """Ada opens an account and logs in; a wrong password does not open it."""
+    name, password = f"ada-{stage.token}", "correct horse battery staple"
+    account = {
+        "email": f"{name}@shop.example",
+        "username": name,
+        "password": password,
+        "displayName": "Ada Lovelace",
+        "profile": {"newsletter": False, "sizes": ["M"]},
+    }
+    created = await stage.http("POST", "/v1/users", account, outcome=lambda body: f"user {body['user']['id']}")
+    stage.user = created["user"]
+    check("password" not in str(created), "an answer shows a password")
+    entered = await stage.http(
+        "POST",
+        "/v1/users:login",
+        {"login": account["email"], "password": password},
+        outcome=lambda body: f"welcome, {body['user']['displayName']}",
+    )
+    check(entered["user"]["id"] == stage.user["id"], "the login opens another account")
+    await stage.http("POST", "/v1/users:login", {"login": name, "password": "guessed"}, status=401, outcome=message)
+
+
+async def browse(stage: Stage) -> None:
+    """Ada looks at a category, and picks the dearest thing in it."""
+    catalog = await stage.http("GET", "/v1/products?pageSize=1000", outcome=lambda body: f"{count(body)} products")
+    categories = sorted({product["category"] for product in catalog.get("products", [])})
+    check(bool(categories), "the catalog is empty")
+    path = f"/v1/products?category={quote(categories[0])}"
+    shelf = await stage.http("GET", path, outcome=lambda body: f"{count(body)} products")
+    for product in shelf["products"][:3]:
+        stage.story.note(f"  {product['name']}, {price(product['price'])}")
+    stage.product = max(shelf["products"], key=lambda product: amount(product["price"]))
+    stage.story.note(f"Ada likes: {stage.product['name']}")
+
+
+async def watch_a_price(stage: Stage) -> None:
+    """Ada watches the category over gRPC, and sees a price change in the moment it is made through the gateway.
+
+    A change that is based on the old state is refused, and in the end the price is what it was.
+    """
+    before, path = stage.product, f"/v1/products/{stage.product['id']}"
+    sale = {**before["price"], "units": str(int(before["price"].get("units", 0)) // 2)}
+    async with Channel("product", stage.registry) as channel:
+        request = product_pb2.WatchProductsRequest(category=before["category"])
+        changes = ProductServiceStub(channel).WatchProducts(request)
+        async with asyncio.timeout(_STREAM_SECONDS):
+            await changes.initial_metadata()
+            with stopwatch() as elapsed:
+                change = {"price": sale, "etag": before["etag"]}
+                changed = await stage.http("PATCH", path, change, outcome=lambda body: price(body["product"]["price"]))
+                seen = await anext(aiter(changes))
+                stage.story.did("WatchProducts", f"{seen.product.name} changed, revision {seen.revision}", elapsed())
+        changes.cancel()
+    check(seen.product.etag == changed["product"]["etag"], "the stream shows another change")
+    back = {"price": before["price"], "etag": before["etag"]}
+    await stage.http("PATCH", path, back, status=409, outcome=message)
+    back["etag"] = changed["product"]["etag"]
+    restored = await stage.http("PATCH", path, back, outcome=lambda body: price(body["product"]["price"]))
+    stage.product = restored["product"]
+
+
+async def take_a_delivery(stage: Stage) -> None:
+    """Ten more of the product arrive."""
+    path = f"/v1/products/{stage.product['id']}/stock"
+    before = await stage.http("GET", path, outcome=lambda body: f"{available(body)} available")
+    delivery = {"delta": "10", "requestId": f"delivery-{stage.token}"}
+    after = await stage.http("POST", f"{path}:adjust", delivery, outcome=lambda body: f"{available(body)} available")
+    check(available(after) == available(before) + 10, "the delivery was not counted")
+    again = await stage.http("POST", f"{path}:adjust", delivery, outcome=lambda _: "sent again, counted once")
+    check(available(again) == available(after), "a repeated delivery was counted twice")
+
+
+async def order(stage: Stage) -> None:
+    """Ada orders two. She is sent the same order again when she repeats the request, and pays the catalog's price."""
+    wanted = {
+        "requestId": f"order-{stage.token}",
+        "userId": stage.user["id"],
+        "items": [{"productId": stage.product["id"], "quantity": "2"}],
+    }
+    placed = await stage.http("POST", "/v1/orders", wanted, outcome=lambda body: describe(body["order"]))
+    stage.order = placed["order"]
+    check(amount(stage.order["total"]) == 2 * amount(stage.product["price"]), "the total is not twice the price")
+    again = await stage.http("POST", "/v1/orders", wanted, outcome=lambda body: f"again: {body['order']['id']}")
+    check(again["order"]["id"] == stage.order["id"], "the repeated request made a second order")
+    path = f"/v1/orders?userId={stage.user['id']}"
+    listed = await stage.http("GET", path, outcome=lambda body: f"{count(body, 'orders')} order")
+    check(count(listed, "orders") == 1, "Ada has not exactly one order")
+
+
+async def cancel(stage: Stage) -> None:
+    """Ada changes her mind; a second cancellation is refused."""
+    path, reason = f"/v1/orders/{stage.order['id']}", {"reason": "found it in the attic"}
+    cancelled = await stage.http("POST", f"{path}:cancel", reason, outcome=lambda body: describe(body["order"]))
+    check(cancelled["order"]["status"] == "ORDER_STATUS_CANCELLED", "the order is not cancelled")
+    seen = await stage.http("GET", path, outcome=lambda body: " → ".join(history(body["order"])))
+    check(history(seen["order"])[-1] == "CANCELLED", "the history does not end with the cancellation")
+    await stage.http("POST", f"{path}:cancel", reason, status=400, outcome=message)
+
+
+def amount(money: JsonObject) -> Decimal:
+    """A google.type.Money in JSON as a number."""
+    return Decimal(money.get("units", 0)) + Decimal(money.get("nanos", 0)).scaleb(-9)
+
+
+def price(money: JsonObject) -> str:
+    """A google.type.Money in JSON for a person: "12.50 EUR"."""
+    return f"{amount(money):.2f} {money['currencyCode']}"
+
+
+def count(body: JsonObject, field: str = "products") -> int:
+    """How many items a list has; JSON leaves an empty one out."""
+    return len(body.get(field, []))
+
+
+def available(body: JsonObject) -> int:
+    """How many can be sold; JSON leaves out a 0, and has 64 bits as a string."""
+    return int(body["stock"].get("available", 0))
+
+
+def describe(order: JsonObject) -> str:
+    """An order in a few words."""
+    return f"order {order['id']}, {price(order['total'])}, {order['status'].removeprefix('ORDER_STATUS_')}"
+
+
+def history(order: JsonObject) -> list[str]:
+    """Every status that an order had."""
+    return [step["status"].removeprefix("ORDER_STATUS_") for step in order["history"]]
+
+
+def message(body: JsonObject) -> str:
+    """What an error says."""
+    return str(body.get("message", ""))

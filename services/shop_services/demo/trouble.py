@@ -1,0 +1,144 @@
+"""The chapters in which something goes wrong, and the shopper should not notice, or be told precisely."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import grpc
+
+from grpc_balancer import Channel
+from grpc_registry import Registry, Snapshot
+from shop.product.v1 import product_pb2
+from shop.product.v1.product_pb2_grpc import ProductServiceStub
+from shop_services.demo.shopping import message
+from shop_services.demo.stage import JsonObject, Stage
+from shop_services.demo.story import Failed, check, stopwatch
+
+_SHOPPERS = 4
+_PAUSE = 0.005
+_REPEAT_PAUSE = 0.1
+_CALLS = 200
+_BACK_SECONDS = 60.0
+
+
+class Tally:
+    """What became of the calls: how many ended, how many of them needed a second try, what the slowest took (s)."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.repeated = 0
+        self.slowest = 0.0
+        self.failure = ""
+        self._goal = 0
+        self._reached = asyncio.Event()
+
+    def count(self, seconds: float, failure: str = "") -> None:
+        """Another call has ended."""
+        self.calls += 1
+        self.slowest = max(self.slowest, seconds)
+        self.failure = self.failure or failure
+        if self.calls >= self._goal or self.failure:
+            self._reached.set()
+
+    async def more(self, calls: int) -> None:
+        """Return when so many more calls have ended, or one has failed."""
+        self._goal = self.calls + calls
+        if not self.failure:
+            self._reached.clear()
+            await self._reached.wait()
+
+
+async def lose_an_instance(stage: Stage) -> None:
+    """A product instance is killed while others shop. Nobody is left without an answer, and it is started again.
+
+    A call that the instance was answering when it died is lost with it, and only the caller knows that it may be made
+    again: a look at a product may. Each shopper can have one such call, and any other failure is one.
+    """
+    tally = Tally()
+    async with Channel("product", stage.registry, policy="least_outstanding") as channel:
+        known = await _instances(stage.registry)
+        shoppers = [asyncio.create_task(_shop(channel, stage.product["id"], tally)) for _ in range(_SHOPPERS)]
+        try:
+            async with asyncio.timeout(_BACK_SECONDS):
+                await tally.more(_CALLS)
+                pid, before = stage.kill("product"), tally.calls
+                with stopwatch() as elapsed:
+                    stage.story.note(f"kill -9 {pid}, an instance of product, after {before} calls")
+                    await _newcomer(stage.registry, known)
+                    back = elapsed()
+                    await tally.more(_CALLS)
+        except TimeoutError:
+            raise Failed(f"no instance of product came back within {_BACK_SECONDS:.0f} s") from None
+        finally:
+            for shopper in shoppers:
+                shopper.cancel()
+            await asyncio.gather(*shoppers, return_exceptions=True)
+    check(not tally.failure, f"a call failed: {tally.failure}")
+    check(tally.repeated <= _SHOPPERS, f"{tally.repeated} calls of {_SHOPPERS} shoppers were cut off")
+    outcome = f"0 failed ({tally.repeated} cut off by the kill and repeated); the time is the slowest one's"
+    stage.story.did(f"{tally.calls - before} GetProduct since", outcome, tally.slowest)
+    stage.story.note(f"`shop up` had a new instance registered {back:.1f} s after the kill")
+
+
+async def make_mistakes(stage: Stage) -> None:
+    """Wrong input is answered with the field that is wrong, or the thing that does not exist."""
+    account = {"email": "ada at home", "username": "x", "password": "secret"}
+    await stage.http("POST", "/v1/users", account, status=400, outcome=_fields)
+    taken = {"email": stage.user["email"], "username": f"eve-{stage.token}", "password": "also a good one"}
+    await stage.http("POST", "/v1/users", taken, status=409, outcome=message)
+    await stage.http("GET", "/v1/products/no-such-product", status=404, outcome=message)
+    greedy = {
+        "requestId": f"greedy-{stage.token}",
+        "userId": stage.user["id"],
+        "items": [{"productId": stage.product["id"], "quantity": "0"}],
+    }
+    await stage.http("POST", "/v1/orders", greedy, status=400, outcome=_fields)
+    reserve = {"orderId": f"bulk-{stage.token}", "items": [{"productId": stage.product["id"], "quantity": "1000000"}]}
+    await stage.http("POST", "/v1/stock:reserve", reserve, status=400, outcome=message)
+
+
+async def _shop(channel: grpc.aio.Channel, product_id: str, tally: Tally) -> None:
+    stub, request = ProductServiceStub(channel), product_pb2.GetProductRequest(product_id=product_id)
+    while not tally.failure:
+        with stopwatch() as elapsed:
+            try:
+                await _look(stub, request, tally)
+            except grpc.aio.AioRpcError as error:
+                tally.count(elapsed(), f"{error.code().name}: {error.details()}")
+            else:
+                tally.count(elapsed())
+        await asyncio.sleep(_PAUSE)
+
+
+async def _look(stub: ProductServiceStub, request: product_pb2.GetProductRequest, tally: Tally) -> None:
+    try:
+        await stub.GetProduct(request, timeout=5)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        tally.repeated += 1
+        await asyncio.sleep(_REPEAT_PAUSE)  # at once, it could meet the same connection, not yet known to be lost
+        await stub.GetProduct(request, timeout=5)
+
+
+async def _instances(registry: Registry) -> set[str]:
+    return {listing.instance.id for listing in await registry.list("product")}
+
+
+async def _newcomer(registry: Registry, known: set[str]) -> None:
+    async with aclosing(registry.watch("product")) as resolutions:
+        async for resolution in resolutions:
+            if isinstance(resolution, Snapshot) and any(i.id not in known for i in resolution.instances):
+                return
+
+
+def _fields(body: JsonObject) -> str:
+    """The violations in an error's details: "email: must be a valid email address; …"."""
+    violations = [
+        f"{violation['field']}: {violation['description']}"
+        for detail in body.get("details", [])
+        for violation in detail.get("fieldViolations", [])
+    ]
+    check(bool(violations), f"the error names no field: {body}")
+    return "; ".join(violations)

@@ -1,0 +1,47 @@
+"""Processes as /proc shows them: who started whom, and who still lives."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from shop_services.launch.ports import holder
+
+
+def descendants(pid: int) -> set[int]:
+    """All living processes that `pid`, or one of those, has started."""
+    parents = {int(entry.name): _parent(entry) for entry in Path("/proc").glob("[0-9]*")}
+    found: set[int] = set()
+    new = {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new}
+        found |= new
+    return found
+
+
+def alive(pids: Iterable[int], *, seconds: float = 0) -> set[int]:
+    """Those that still live, at once if none does, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while left := {pid for pid in pids if _parent(Path(f"/proc/{pid}")) is not None}:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.02)
+    return left
+
+
+def listener(address: str) -> int:
+    """The pid of the process that listens on `host:port`."""
+    match = re.search(r"\(pid (\d+)\)$", holder(int(address.rpartition(":")[2])))
+    assert match, f"nobody listens on {address}"
+    return int(match[1])
+
+
+def _parent(entry: Path) -> int | None:
+    """The parent of a process; None if it has ended, though nobody may have asked for its exit code yet."""
+    try:
+        state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return None if state in "ZX" else int(parent)

@@ -1,0 +1,185 @@
+"""A shop started as a user starts it, with the tools that a user has."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from shop_services.launch import tether
+from tests.e2e.processes import descendants
+
+BIN = Path(sysconfig.get_path("scripts"))
+
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith("SHOP_") and name not in {"REGISTRY_URL", "DATABASE_URL", "NATS_URL", "CACHE_URL"}
+}
+"""What a shell passes on, without settings that could reach the shop by accident."""
+
+
+class RunningShop:
+    """`shop up` as a process; it dies with the tests. Its output goes to files, so that nobody must read it."""
+
+    def __init__(self, data: Path, *flags: str, **environment: str) -> None:
+        self.data = data
+        self._flags = flags
+        self._environment = {**ENVIRONMENT, **environment}
+        self._out = data.with_name(f"{data.name}.out")
+        self._err = data.with_name(f"{data.name}.err")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # Start and stop
+
+    def spawn(self) -> Self:
+        """Start it without waiting."""
+        command = [str(BIN / "shop"), "up", "--data", str(self.data), "--port", "0", *self._flags]
+        tethered = [sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()), *command]
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._process = subprocess.Popen(
+                tethered,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=self._environment,
+                start_new_session=True,
+            )
+        return self
+
+    def start(self) -> Self:
+        """Start it and return when it says that it is ready."""
+        self.spawn()
+        self.wait_for("ready:")
+        return self
+
+    def wait_for(self, beginning: str, seconds: float = 120) -> None:
+        """Return when it has printed a line that begins so; fails if it ends before."""
+        deadline = time.monotonic() + seconds
+        while not any(line.startswith(beginning) for line in self.output()):
+            assert self.process.poll() is None, f"it ended before it said {beginning!r}:\n{self.errors()}"
+            assert time.monotonic() < deadline, f"it did not say {beginning!r}:\n{self.errors()}"
+            time.sleep(0.05)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Send a signal, and return the exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self, seconds: float = 60) -> int:
+        """Return the exit code when it has ended by itself."""
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it by SIGKILL, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "not started"
+        return self._process
+
+    def descendants(self) -> set[int]:
+        """The ids of all processes that it has started and that live."""
+        return descendants(self.process.pid)
+
+    # What it said
+
+    def output(self) -> list[str]:
+        return self._out.read_text().splitlines()
+
+    def errors(self) -> str:
+        return self._err.read_text()
+
+    @property
+    def gateway(self) -> str:
+        return self._ready().split()[1]
+
+    @property
+    def registry(self) -> str:
+        return self._ready().split()[2]
+
+    def _ready(self) -> str:
+        (line,) = (line for line in self.output() if line.startswith("ready:"))
+        return line
+
+    # A user's tools
+
+    def http(self, method: str, path: str, body: object = None, *, status: int = 200) -> Any:
+        """The JSON that the gateway answers; fails if the status is another."""
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(  # noqa: S310 - the gateway's URL is http
+            self.gateway + path, data, {"content-type": "application/json"}, method=method
+        )
+        try:
+            with urlopen(request, timeout=20) as response:  # noqa: S310
+                code, text = response.status, response.read()
+        except HTTPError as error:
+            code, text = error.code, error.read()
+        assert code == status, f"{method} {path}: {code} {text!r}"
+        return json.loads(text)
+
+    def answers(self, url: str) -> bool:
+        """Whether a GET of `url` is answered with 200."""
+        try:
+            with urlopen(url, timeout=2) as response:  # noqa: S310 - ours, on the loopback
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    def meshctl(self, *arguments: str) -> str:
+        return self.run("meshctl", "--registry", self.registry, *arguments)
+
+    def instances(self, service: str | None = None) -> list[dict[str, Any]]:
+        """What `meshctl ls -o json` prints."""
+        return list(json.loads(self.meshctl("ls", *([service] if service else []), "-o", "json")))
+
+    def etcdctl(self, *arguments: str) -> str:
+        return self.run("etcdctl", f"--endpoints={self.registry.removeprefix('etcd://')}", *arguments)
+
+    def grpcurl(self, *arguments: str) -> str:
+        return self.run("grpcurl", "-plaintext", "-max-time", "20", *arguments)
+
+    def run(self, program: str, *arguments: str) -> str:
+        """What a program prints; fails, with what it says, unless it exits with 0."""
+        result = subprocess.run(
+            [str(BIN / program), *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert result.returncode == 0, f"{program} {' '.join(arguments)}: {result.stderr or result.stdout}"
+        return result.stdout
+
+    @contextmanager
+    def streaming(self, *arguments: str) -> Iterator[Iterator[Any]]:
+        """A `grpcurl` that goes on: gives the messages that it prints, as they come."""
+        command = [str(BIN / "grpcurl"), "-plaintext", "-max-time", "60", *arguments]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT
+        ) as process:
+            assert process.stdout is not None
+            try:
+                yield _objects(process.stdout)
+            finally:
+                process.kill()
+
+
+def _objects(lines: Iterator[str]) -> Iterator[Any]:
+    """JSON objects printed one after the other over several lines each, as grpcurl does."""
+    text = ""
+    for line in lines:
+        text += line
+        if line.startswith("}"):
+            yield json.loads(text)
+            text = ""
+    assert not text.strip(), text

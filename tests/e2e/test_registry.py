@@ -1,0 +1,119 @@
+"""What an operator sees in etcd and by meshctl, and what becomes of it when a process dies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+
+import grpc
+
+import grpc_registry
+from grpc_balancer import Channel
+from shop.product.v1 import product_pb2
+from shop.product.v1.product_pb2_grpc import ProductServiceStub
+from tests.e2e.processes import listener
+from tests.e2e.running_shop import RunningShop
+
+TTL = 10
+
+
+def test_etcd_shows_instances_under_leases(shop: RunningShop) -> None:
+    """`etcdctl get --prefix mesh/` shows the JSON of gRPC's own naming, each key under a lease of its process."""
+    instances = {f"mesh/{i['service']}/{i['id']}": i for i in shop.instances()}
+    kvs = json.loads(shop.etcdctl("get", "--prefix", "mesh/", "-w", "json"))["kvs"]
+    lines = shop.etcdctl("get", "--prefix", "mesh/").splitlines()
+    values = dict(zip(lines[::2], map(json.loads, lines[1::2]), strict=True))
+    assert values.keys() == instances.keys()
+    for key, value in values.items():
+        assert value["Op"] == 0
+        assert value["Addr"] == instances[key]["address"]
+        assert (value["Metadata"]["weight"], value["Metadata"]["state"]) == (100, "serving")
+    leases = [kv["lease"] for kv in kvs]
+    assert all(leases)
+    assert len(set(leases)) == len(leases)
+    alive = json.loads(shop.etcdctl("lease", "timetolive", f"{leases[0]:x}", "-w", "json"))
+    assert alive["granted-ttl"] == TTL
+
+
+def test_meshctl_changes_a_weight_in_place(shop: RunningShop) -> None:
+    """`meshctl weight` changes what all see, without a new lease or id."""
+    before = shop.instances("cache")
+    shop.meshctl("weight", "cache", before[0]["id"], "250")
+    assert [i["weight"] for i in shop.instances("cache")] == [250, *[100 for _ in before[1:]]]
+    shop.meshctl("weight", "cache", before[0]["id"], "100")
+    assert [i["id"] for i in shop.instances("cache")] == [i["id"] for i in before]
+
+
+async def test_a_killed_instance_is_missed_by_nobody(shop: RunningShop) -> None:
+    """kill -9 of an instance: no call fails but those that it was answering, its key is gone well within the
+    TTL, and `shop up` brings it back."""
+    (victim, *_) = shop.instances("product")
+    pid = listener(victim["address"])
+    assert pid in shop.descendants()
+    stop = asyncio.Event()
+
+    async with grpc_registry.connect(shop.registry) as registry, Channel("product", registry) as channel:
+        calls = [asyncio.create_task(call_until(stop, channel)) for _ in range(4)]
+        await asyncio.sleep(0.5)
+        killed = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        gone = back = 0.0
+        while not (gone and back):
+            assert time.monotonic() < killed + 60, f"gone: {gone}, back: {back}"
+            await asyncio.sleep(0.1)
+            ids = {listing.instance.id for listing in await registry.list("product")}
+            if not gone and victim["id"] not in ids:
+                gone = time.monotonic() - killed
+            if not back and len(ids - {victim["id"]}) == 2:
+                back = time.monotonic() - killed
+        stop.set()
+        results = await asyncio.gather(*calls)
+
+    assert gone < TTL / 2  # `shop up` saw it end, and need not wait for the lease
+    assert sum(made for made, _ in results) > 200
+    # What the dead process may have read cannot be sent again unasked: each caller had one such call at most.
+    assert all(repeated <= 1 for _, repeated in results)
+    assert len(shop.instances("product")) == 2
+    assert f"(pid {pid}) was killed by SIGKILL; it is started again in" in shop.errors()
+
+
+async def test_the_embedded_etcd_comes_back_as_it_was(shop: RunningShop) -> None:
+    """kill -9 of the embedded etcd: no call fails, and `shop up` starts it again with its port and its keys."""
+    before = shop.instances()
+    address = shop.registry.removeprefix("etcd://")
+    stop = asyncio.Event()
+    async with grpc_registry.connect(shop.registry) as registry, Channel("product", registry) as channel:
+        calls = [asyncio.create_task(call_until(stop, channel)) for _ in range(2)]
+        await asyncio.sleep(0.5)
+        pid = listener(address)
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while not shop.answers(f"http://{address}/health"):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+        assert listener(address) != pid
+        stop.set()
+        results = await asyncio.gather(*calls)
+    assert [repeated for _, repeated in results] == [0, 0]
+    assert shop.instances() == before
+
+
+async def call_until(stop: asyncio.Event, channel: grpc.aio.Channel) -> tuple[int, int]:
+    """Make calls until told to stop; return how many, and how many were cut off and made again, which must succeed."""
+    made = repeated = 0
+    stub = ProductServiceStub(channel)
+    request = product_pb2.ListProductsRequest(page_size=1)
+    while not stop.is_set():
+        try:
+            await stub.ListProducts(request, timeout=5)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or "Stream removed" not in (error.details() or ""):
+                raise
+            repeated += 1
+            await asyncio.sleep(0.1)  # at once, it could meet the same connection, not yet known to be lost
+            await stub.ListProducts(request, timeout=5)
+        made += 1
+        await asyncio.sleep(0.01)
+    return made, repeated

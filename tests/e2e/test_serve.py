@@ -1,0 +1,128 @@
+"""`shop serve`: one service, as one process or as several workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shop_services.launch import tether
+from tests.e2e.processes import alive, descendants, listener
+from tests.e2e.running_shop import BIN, ENVIRONMENT
+from tests.servers import Etcd, free_port
+
+Serve = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def serve(etcd: Etcd, tmp_path: Path) -> Iterator[Serve]:
+    """Starts `shop serve cache` with flags, on an etcd of the test's own. All are killed in the end."""
+    started = []
+
+    def start(*flags: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                str(tether.__file__),
+                str(os.getpid()),
+                str(BIN / "shop"),
+                "serve",
+                "cache",
+                *flags,
+            ],
+            env={**ENVIRONMENT, "REGISTRY_URL": etcd.url, "SHOP_DATA": str(tmp_path), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def registered(etcd: Etcd, count: int) -> list[dict[str, Any]]:
+    """What etcd holds for the cache service, as soon as it is so many instances."""
+    deadline = time.monotonic() + 30
+    while True:
+        values = [json.loads(line) for line in etcd.ctl("get", "--prefix", "mesh/cache/", "--print-value-only").split()]
+        if len(values) == count or time.monotonic() > deadline:
+            assert len(values) == count
+            return values
+        time.sleep(0.1)
+
+
+def keys(etcd: Etcd) -> list[str]:
+    return etcd.ctl("get", "--prefix", "mesh/cache/", "--keys-only").split()
+
+
+def test_flags_go_before_variables(serve: Serve, etcd: Etcd) -> None:
+    """The port and the weight of the flags are registered; SIGTERM drains, removes the key, and exits with 0."""
+    port = free_port()
+    process = serve("--port", str(port), "--weight", "7", SHOP_PORT="1", SHOP_WEIGHT="9")
+    (instance,) = registered(etcd, 1)
+    assert instance["Addr"] == f"127.0.0.1:{port}"
+    assert instance["Metadata"]["weight"] == 7
+    assert listener(instance["Addr"]) == process.pid  # it became the service
+    process.terminate()
+    assert process.wait(20) == 0
+    registered(etcd, 0)
+
+
+def test_workers_are_instances_of_one_host(serve: Serve, etcd: Etcd) -> None:
+    """Each worker is an instance with a port of its own; one that dies comes back, and all drain on SIGTERM."""
+    port = free_port()
+    process = serve("--port", str(port), "--workers", "2")
+    workers = registered(etcd, 2)
+    assert sorted(worker["Addr"] for worker in workers) == [f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"]
+    assert {worker["Metadata"]["host"] for worker in workers} == {socket.gethostname()}
+
+    victim = listener(f"127.0.0.1:{port}")
+    before = keys(etcd)
+    os.kill(victim, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while not (len(keys(etcd)) == 2 and keys(etcd) != before):  # the dead one's key is gone, another's is there
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert listener(f"127.0.0.1:{port}") != victim
+
+    pids = descendants(process.pid)
+    assert len(pids) == 2
+    process.terminate()
+    assert process.wait(20) == 0
+    assert not alive(pids)
+
+
+def test_workers_die_with_their_parent(serve: Serve, etcd: Etcd) -> None:
+    """kill -9 of the parent leaves no worker behind."""
+    process = serve("--workers", "2")
+    registered(etcd, 2)
+    pids = descendants(process.pid)
+    process.kill()
+    process.wait()
+    assert not alive(pids, seconds=10)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_taken_port_is_refused(serve: Serve, workers: str) -> None:
+    """A port in use ends the service, and all of its workers, with 2 and a line that names the variable."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        process = serve("--port", str(port), "--workers", workers)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert f"SHOP_PORT: cannot bind 127.0.0.1:{port}" in errors

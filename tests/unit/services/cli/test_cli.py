@@ -1,0 +1,110 @@
+"""The `shop` command line, as far as it goes without starting anything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shop_services import cli
+from shop_services.launch.data import DataDirectory
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "shop_services.cli", *arguments]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["serve", "user", "--port", "http"], "--port: 'http' is not a whole number"),
+        (["serve", "user", "--port", "70000"], "--port: must be a port from 0 to 65535"),
+        (["serve", "user", "--weight", "0"], "--weight: must be a whole number from 1"),
+        (["serve", "user", "--workers", "3", "--port", "65534"], "--port"),
+        (["serve", "user", "--workers", "0"], "--workers: '0' is not a whole number from 1"),
+        (["serve", "basket"], "SERVICE"),
+        (["serve"], "SERVICE"),
+        (["up", "--replicas", "many"], "--replicas"),
+        (["up", "--port", "-1"], "--port"),
+        ([], "COMMAND"),
+    ],
+)
+def test_a_wrong_flag_is_named(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag that cannot be used ends with 2 and an error that names it."""
+    try:
+        code = cli.main(arguments)
+    except SystemExit as exit_:  # argparse's own way
+        code = exit_.code  # type: ignore[assignment]
+    assert code == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["serve", "user"], ["serve", "user", "--workers", "2"], ["up"]])
+def test_a_wrong_variable_is_named_in_one_line(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variable that cannot be used ends with 2 and one line on stderr that names it, and nothing is started."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOP_WEIGHT", "heavy")
+    assert cli.main(command) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"shop {command[0]}: SHOP_WEIGHT: 'heavy' is not a whole number\n"
+    assert captured.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_up_refuses_a_data_directory_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`shop up` on a data directory in use ends with 1 and the pid that holds it."""
+    with DataDirectory(tmp_path):
+        assert cli.main(["up", "--data", str(tmp_path)]) == 1
+    assert f"in use by another shop (pid {os.getpid()})" in capsys.readouterr().err
+
+
+def test_up_refuses_a_data_directory_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`shop up --data FILE` ends with 1 and the path."""
+    (tmp_path / "file").touch()
+    assert cli.main(["up", "--data", str(tmp_path / "file")]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_help_shows_the_commands() -> None:
+    """`shop --help` names the commands and ends with 0."""
+    result = run("--help")
+    assert result.returncode == 0
+    assert "up" in result.stdout
+    assert "serve" in result.stdout
+
+
+def test_loads_no_service() -> None:
+    """The command line loads nothing that only services need, since it starts them as processes."""
+    script = "import sys, shop_services.cli; print({'sqlalchemy', 'starlette', 'protovalidate'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert result.stdout == "set()\n"
+
+
+def test_serve_becomes_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`shop serve` lets the service take its place, with flags that go before variables."""
+    became: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
+
+    def execve(path: str, command: tuple[str, ...], variables: dict[str, str]) -> None:
+        became.append((path, command, variables))
+        raise InterruptedError
+
+    monkeypatch.setattr(os, "execve", execve)
+    monkeypatch.setenv("SHOP_PORT", "1")
+    monkeypatch.setenv("SHOP_ZONE", "a")
+    assert cli.main(["serve", "cache", "--port", "50051", "--weight", "7"]) == 1
+    ((path, command, variables),) = became
+    assert path == sys.executable
+    assert command[-1] == "shop_services.cache"
+    assert {name: variables[name] for name in ("SHOP_PORT", "SHOP_WEIGHT", "SHOP_ZONE")} == {
+        "SHOP_PORT": "50051",
+        "SHOP_WEIGHT": "7",
+        "SHOP_ZONE": "a",
+    }

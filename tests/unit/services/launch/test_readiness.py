@@ -1,0 +1,149 @@
+"""Readiness, with real servers and the registry in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from grpc_registry import Instance, Listing, Registry, RegistryRefused
+from grpc_registry.connecting import connect
+from shop_services.launch.errors import LaunchError, NotReady
+from shop_services.launch.plan import Part
+from shop_services.launch.ports import LOOPBACK
+from shop_services.launch.probes import http_get
+from shop_services.launch.program import Program
+from shop_services.launch.readiness import Instances as Probes
+from shop_services.launch.readiness import answers, wait_ready
+
+Status = health_pb2.HealthCheckResponse
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[Registry]:
+    async with connect("memory://") as registry:
+        yield registry
+
+
+@pytest.fixture
+async def probes(registry: Registry) -> AsyncIterator[Probes]:
+    async with Probes(registry) as probes:
+        yield probes
+
+
+class Instances:
+    """Servers that only know their health, and HTTP servers that always answer the same."""
+
+    def __init__(self, directory: Path) -> None:
+        self.stack = AsyncExitStack()
+        self._directory = directory
+
+    async def grpc(self, name: str, status: int) -> tuple[Part, health.aio.HealthServicer]:
+        server = grpc.aio.server()
+        servicer = health.aio.HealthServicer()
+        await servicer.set("", status)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        port = server.add_insecure_port(f"{LOOPBACK}:0")
+        await server.start()
+        self.stack.push_async_callback(server.stop, None)
+        return self.part(name, f"{LOOPBACK}:{port}"), servicer
+
+    async def http(self, name: str, status: str) -> Part:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            line = await reader.readline()
+            writer.write(b"HTTP/1.1 " + (status if b" /readyz " in line else "404 x").encode() + b"\r\n\r\nbody")
+            writer.close()
+
+        server = await asyncio.start_server(answer, LOOPBACK, 0)
+        self.stack.push_async_callback(server.wait_closed)
+        self.stack.callback(server.close)
+        return self.part(name, f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}")
+
+    def part(self, name: str, address: str) -> Part:
+        return Part(name.partition("-")[0], address, Program(name, (), {}, self._directory / f"{name}.log"))
+
+
+@pytest.fixture
+async def instances(tmp_path: Path) -> AsyncIterator[Instances]:
+    instances = Instances(tmp_path)
+    async with instances.stack:
+        yield instances
+
+
+async def test_waits_for_the_registration(instances: Instances, registry: Registry, probes: Probes) -> None:
+    """An instance that serves is not ready before it is registered at its address, under its service."""
+    part, _ = await instances.grpc("user-1", Status.SERVING)
+    registry.register(Instance("product", part.address))
+    waiting = asyncio.create_task(wait_ready([part], probes.serve, seconds=20))
+    done, _ = await asyncio.wait([waiting], timeout=0.3)
+    assert not done
+
+    registry.register(Instance("user", part.address))
+    await waiting
+
+
+async def test_waits_for_health(instances: Instances, registry: Registry, probes: Probes) -> None:
+    """An instance that is registered is not ready before its health says SERVING."""
+    part, servicer = await instances.grpc("user-1", Status.NOT_SERVING)
+    registry.register(Instance("user", part.address))
+    waiting = asyncio.create_task(wait_ready([part], probes.serve, seconds=20))
+    done, _ = await asyncio.wait([waiting], timeout=0.3)
+    assert not done
+
+    await servicer.set("", Status.SERVING)
+    await waiting
+
+
+async def test_a_gateway_is_ready_when_readyz_says_so(instances: Instances) -> None:
+    """A gateway is asked over HTTP, and any status but 200 means that it is not ready."""
+    await wait_ready([await instances.http("gateway-1", "200 OK")], answers, seconds=20)
+    with pytest.raises(NotReady, match="gateway-2"):
+        await wait_ready([await instances.http("gateway-2", "503 no backend")], answers, seconds=0.3)
+
+
+async def test_names_who_is_not_ready_with_the_end_of_its_log(
+    instances: Instances, registry: Registry, probes: Probes
+) -> None:
+    """At the deadline the error names those that are not ready, and shows what the first of them wrote last."""
+    part, _ = await instances.grpc("user-1", Status.SERVING)
+    registry.register(Instance("user", part.address))
+    silent = instances.part("order-2", f"{LOOPBACK}:9")
+    assert silent.program.log is not None
+    silent.program.log.write_text("starting\ndatabase is locked\n")
+
+    with pytest.raises(NotReady) as caught:
+        await wait_ready([part, silent], probes.serve, seconds=0.5)
+
+    assert str(caught.value).startswith("not ready after 0 s: order-2\n")
+    assert str(caught.value).endswith("starting\ndatabase is locked")
+
+
+async def test_a_registry_that_refuses_ends_the_wait(instances: Instances, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that does not let us look will not do so later: the error names the variable."""
+
+    async def refuse(service: str | None = None) -> list[Listing]:
+        raise RegistryRefused("permission denied")
+
+    async with connect("memory://") as registry, Probes(registry) as probes:
+        monkeypatch.setattr(registry, "list", refuse)
+        part, _ = await instances.grpc("user-1", Status.SERVING)
+        with pytest.raises(LaunchError, match="REGISTRY_URL: permission denied"):
+            await wait_ready([part], probes.serve, seconds=20)
+
+
+async def test_what_is_not_http_is_no_answer() -> None:
+    """A server that closes without an answer, or speaks something else, reads as no answer."""
+    for text in (b"", b"garbage\r\n", b"HTTP/1.1 soon\r\n\r\n"):
+
+        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes = text) -> None:
+            writer.write(text)
+            writer.close()
+
+        async with await asyncio.start_server(answer, LOOPBACK, 0) as server:
+            address = f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+            assert await http_get(address, "/readyz") == (0, b"")
