@@ -27,7 +27,7 @@ STREAMS = {"shop.product.v1.ProductService.WatchProducts", "shop.order.v1.OrderS
 class Client:
     """Calls RPCs by grpcurl, each service at one of its addresses, and remembers which it called.
 
-    Fields have their names in the proto: grpcurl 1.8 prints those, since reflection in Python says no others.
+    It takes either name of a field, that of the proto and that of its JSON, and prints the latter.
     """
 
     shop: RunningShop
@@ -78,6 +78,14 @@ def test_describes_a_message(client: Client) -> None:
     assert re.search(r"string request_id = 1\b", text)
 
 
+def test_describes_every_method(client: Client) -> None:
+    """`grpcurl ADDR describe` shows a service, and each of its methods by its full name."""
+    for service, address in client.address.items():
+        for method, _ in methods(client.shop, address):
+            name = method.rpartition(".")[2]
+            assert f"rpc {name} (" in client.shop.grpcurl(address, "describe", method), service
+
+
 def test_every_unary_rpc_works(client: Client) -> None:
     """Every unary RPC that reflection knows answers a valid request with what it promises."""
     users(client)
@@ -100,20 +108,20 @@ def users(client: Client) -> None:
     assert client(f"{rpc}GetUser", user_id=user["id"])["user"] == user
     assert client(f"{rpc}Login", login=name, password=password)["user"]["id"] == user["id"]
     change = {"id": user["id"], "display_name": "Grace", "etag": user["etag"]}
-    assert client(f"{rpc}UpdateUser", user=change, update_mask=mask("display_name"))["user"]["display_name"] == "Grace"
+    assert client(f"{rpc}UpdateUser", user=change, update_mask=mask("display_name"))["user"]["displayName"] == "Grace"
     assert any(listed["id"] == user["id"] for listed in client(f"{rpc}ListUsers", page_size=1000)["users"])
     assert client(f"{rpc}DeleteUser", user_id=user["id"]) == {}
 
 
 def products(client: Client) -> dict[str, Any]:
     rpc, sku = "shop.product.v1.ProductService.", uuid4().hex
-    price = {"currency_code": "EUR", "units": "12", "nanos": 500000000}
+    price = {"currencyCode": "EUR", "units": "12", "nanos": 500000000}
     new = {"sku": sku, "name": "Kettle", "category": "e2e", "price": price, "initial_stock": "5"}
     product: dict[str, Any] = client(f"{rpc}CreateProduct", **new)["product"]
     assert product["price"] == price
     assert client(f"{rpc}GetProduct", product_id=product["id"])["product"] == product
     found = client(f"{rpc}BatchGetProducts", product_ids=[product["id"], "none"])
-    assert found == {"products": [product], "missing_product_ids": ["none"]}
+    assert found == {"products": [product], "missingProductIds": ["none"]}
     assert product in client(f"{rpc}ListProducts", category="e2e", page_size=1000)["products"]
     change = {"id": product["id"], "name": "Teapot", "etag": product["etag"]}
     changed = client(f"{rpc}UpdateProduct", product=change, update_mask=mask("name"))["product"]
@@ -126,7 +134,7 @@ def products(client: Client) -> dict[str, Any]:
 def inventory(client: Client, product: dict[str, Any]) -> None:
     rpc, items = "shop.product.v1.InventoryService.", [{"product_id": product["id"], "quantity": "2"}]
     stock = client(f"{rpc}GetStock", product_id=product["id"])["stock"]
-    assert stock == {"product_id": product["id"], "available": "5"}
+    assert stock == {"productId": product["id"], "available": "5"}
     assert client(f"{rpc}AdjustStock", product_id=product["id"], delta="3")["stock"]["available"] == "8"
     kept, returned = uuid4().hex, uuid4().hex
     for order in (kept, returned):
@@ -135,7 +143,7 @@ def inventory(client: Client, product: dict[str, Any]) -> None:
     assert client(f"{rpc}CommitStock", order_id=kept)["reservation"]["state"] == "RESERVATION_STATE_COMMITTED"
     assert client(f"{rpc}ReleaseStock", order_id=returned)["reservation"]["state"] == "RESERVATION_STATE_RELEASED"
     stock = client(f"{rpc}GetStock", product_id=product["id"])["stock"]
-    assert stock == {"product_id": product["id"], "available": "6", "committed": "2"}
+    assert stock == {"productId": product["id"], "available": "6", "committed": "2"}
 
 
 def orders(client: Client, product: dict[str, Any]) -> None:
@@ -149,10 +157,10 @@ def orders(client: Client, product: dict[str, Any]) -> None:
         "items": [{"product_id": product["id"], "quantity": "2"}],
     }
     order = client(f"{rpc}CreateOrder", **wanted)["order"]
-    assert order["total"] == {"currency_code": "EUR", "units": "25"}
+    assert order["total"] == {"currencyCode": "EUR", "units": "25"}
     assert client(f"{rpc}CreateOrder", **wanted)["order"]["id"] == order["id"]
     assert client(f"{rpc}GetOrder", order_id=order["id"])["order"]["status"] == "ORDER_STATUS_PENDING"
-    assert [o["id"] for o in client(f"{rpc}ListOrders", user_id=order["user_id"])["orders"]] == [order["id"]]
+    assert [o["id"] for o in client(f"{rpc}ListOrders", user_id=order["userId"])["orders"]] == [order["id"]]
     cancelled = client(f"{rpc}CancelOrder", order_id=order["id"], reason="no reason")["order"]
     assert cancelled["status"] == "ORDER_STATUS_CANCELLED"
 
@@ -164,7 +172,7 @@ def cache(client: Client) -> None:
     assert len(client(f"{rpc}BatchSet", **space, items=[{"key": "c", "value": "AA=="}, {"key": "d"}])["versions"]) == 2
     found = client(f"{rpc}BatchGet", **space, keys=["d", "none", "c"])
     assert [entry["key"] for entry in found["entries"]] == ["d", "c"]
-    assert found["missing_keys"] == ["none"]
+    assert found["missingKeys"] == ["none"]
     assert client(f"{rpc}Delete", **space, key="d") == {"deleted": True}
     (stats,) = client(f"{rpc}GetStats", **space)["namespaces"]
     assert (stats["entries"], stats["hits"], stats["misses"]) == ("2", "3", "1")

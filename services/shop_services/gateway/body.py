@@ -12,6 +12,9 @@ from shop_services.gateway.metadata import Head
 
 _CLOSE = ((b"connection", b"close"),)  # what is left of the body is not waited for
 
+# The last is what `curl -d` says of every body unless it is told otherwise; grpc-gateway takes that for JSON as well.
+_TAKEN_FOR_JSON = ("", "application/json", "application/x-www-form-urlencoded")
+
 
 class ClientGone(Exception):
     """The client has closed the connection: nobody is left to answer."""
@@ -57,9 +60,9 @@ async def client_gone(receive: Receive) -> None:
 
 
 def _require_json(head: Head) -> None:
-    """A body without a type is taken for JSON; one that says what it is must say so."""
+    """A body that says nothing of its type, or nothing meant, is taken for JSON; another must say that it is."""
     media, *parameters = (part.strip().lower() for part in head.content_type.split(";"))
-    if media not in ("", "application/json") and not (media.startswith("application/") and media.endswith("+json")):
+    if media not in _TAKEN_FOR_JSON and not (media.startswith("application/") and media.endswith("+json")):
         raise _unsupported(f"a body of {media!r}: send application/json")
     for parameter in parameters:
         name, _, value = parameter.partition("=")

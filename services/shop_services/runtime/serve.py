@@ -81,7 +81,7 @@ async def serve(name: str, wire: Wiring, settings: Settings) -> None:
 def connect(settings: Settings) -> Registry:
     """The registry that the settings name. Raises `SettingError`."""
     try:
-        return grpc_registry.connect(settings.registry_url)
+        return grpc_registry.connect(settings.registry_url, ttl=settings.lease_ttl)
     except InvalidUrl as error:
         raise SettingError("REGISTRY_URL", str(error)) from error
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from grpc_balancer import SERVER_FAST_KEEPALIVE
 from shop_services.runtime.access import Access
 from shop_services.runtime.app import App
 from shop_services.runtime.boundary import ErrorBoundary
 from shop_services.runtime.interceptor import CallInterceptor
+from shop_services.runtime.reflection import add_reflection
 from shop_services.runtime.validation import Validation
 
 OPTIONS = (
@@ -67,6 +67,5 @@ def make_server(app: App) -> Server:
         add(server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    names = (*app.services, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    add_reflection((*app.services, health.SERVICE_NAME), server)
     return Server(server, app, checks)

@@ -72,6 +72,9 @@ class Settings:
     """SHOP_CACHE_MAX_BYTES: bytes that their keys and values take at most."""
     log_level: str = "info"
     """SHOP_LOG_LEVEL."""
+    lease_ttl: int = 3
+    """SHOP_LEASE_TTL: seconds after which a dead instance leaves the registry. Less than the library's default of 10:
+    an etcd that restarts gives every lease its full time again, and what died meanwhile is to be known 5 s later."""
     propagation: float = 1.0
     """SHOP_PROPAGATION: how long clients are given to see `draining` before the server stops taking calls."""
     grace: float = 20.0
@@ -100,6 +103,7 @@ class Settings:
             "SHOP_CACHE_MAX_BYTES", self.cache_max_bytes >= 1_049_600, "at least 1,049,600: a value of 1 MiB, its key"
         )
         _require("SHOP_LOG_LEVEL", self.log_level in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}")
+        _require("SHOP_LEASE_TTL", 2 <= self.lease_ttl <= 3600, "whole seconds, from 2 to 3,600")
         _require("SHOP_PROPAGATION", 0 <= self.propagation <= 60, "seconds, from 0 to 60")
         _require("SHOP_GRACE", 0 <= self.grace <= 600, "seconds, from 0 to 600")
         _require("SHOP_GATEWAY_TIMEOUT", 0 < self.gateway_timeout <= 60, "seconds, more than 0 and at most 60")
@@ -171,6 +175,7 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "cache_max_entries": ("SHOP_CACHE_MAX_ENTRIES", _number),
     "cache_max_bytes": ("SHOP_CACHE_MAX_BYTES", _number),
     "log_level": ("SHOP_LOG_LEVEL", _text),
+    "lease_ttl": ("SHOP_LEASE_TTL", _number),
     "propagation": ("SHOP_PROPAGATION", _seconds),
     "grace": ("SHOP_GRACE", _seconds),
     "gateway_timeout": ("SHOP_GATEWAY_TIMEOUT", _seconds),
