@@ -1,0 +1,19 @@
+"""A grpc.aio channel that discovers the instances of a service and balances calls over them."""
+
+from grpc_balancer.channel import Channel
+from grpc_balancer.load import Outstanding
+from grpc_balancer.options import FAST_KEEPALIVE, SERVER_FAST_KEEPALIVE
+from grpc_balancer.pickers import CallInfo, Candidate, Picker, PickerFactory, policies, register_policy
+
+__all__ = [
+    "FAST_KEEPALIVE",
+    "SERVER_FAST_KEEPALIVE",
+    "CallInfo",
+    "Candidate",
+    "Channel",
+    "Outstanding",
+    "Picker",
+    "PickerFactory",
+    "policies",
+    "register_policy",
+]

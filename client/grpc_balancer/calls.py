@@ -1,0 +1,339 @@
+"""The returned call: one RPC, whatever number of attempts at endpoints it takes.
+
+grpc.aio starts a call when it is made, not when it is awaited, and so do we, without a task of our own:
+
+- If an endpoint is connected (nearly always), the multicallable picks it and starts grpc.aio's own call on its channel,
+  at once and synchronously. What is returned wraps that call, and awaiting it awaits that call directly.
+- If none is, the call is an entry in the dispatcher, and a change that brings an endpoint starts it in the same way.
+- The end of an attempt comes as a done callback. If no server can have seen the attempt, the next one starts from
+  within the callback, before anybody who waits has noticed; who waits then finds that the attempt is not the current
+  one any more, and goes on with that.
+
+So a call that is never awaited, has only a done callback, is awaited twice or by two tasks, or is cancelled at any
+moment behaves as grpc.aio's does, and an undisturbed call costs two small objects and one callback more.
+
+The request is serialized when the call is made, once for all attempts. A serializer that fails raises there; grpc.aio
+1.85 logs the failure and sends an empty message instead. A deserializer that fails is INTERNAL; there it returns None.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Generic, TypeVar
+
+import grpc.aio
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from grpc_balancer.dispatcher import Dispatcher
+from grpc_balancer.endpoint import Endpoint, Route
+from grpc_balancer.failure import LOCALLY_CANCELLED, answer_of, local_error, never_reached, reason
+from grpc_balancer.load import Handle
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Metadata = grpc.aio.Metadata | Sequence[tuple[str, str | bytes]]
+
+
+class Attempt(Handle):
+    """The pick of an endpoint for a call, and its completion handle."""
+
+    __slots__ = ("_ended", "endpoint")
+
+    def __init__(self, endpoint: Endpoint, ended: Callable[[Endpoint, Any], None]) -> None:
+        super().__init__(endpoint.load)
+        self.endpoint = endpoint
+        self._ended: Callable[[Endpoint, Any], None] | None = ended
+
+    def on_done(self, native: Any) -> None:
+        """grpc.aio's call has its final status."""
+        self.end()
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(self.endpoint, native)
+
+
+class BalancedCall(Generic[Request, Response]):
+    """What the four kinds have in common: attempts, the wait for an endpoint, the end, and who wants to know of it.
+
+    It has all of `grpc.aio.Call`, which the four get as a base class with their kind's own.
+    """
+
+    tried: frozenset[Endpoint] = frozenset()
+    _native: Any = None  # the current attempt's call; None while waiting, and once `_error` is set
+    _error: AioRpcError | None = None
+    _done = False
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        route: Route,
+        deserialize: Callable[[bytes], Response] | None,
+        timeout: float | None,
+        metadata: grpc.aio.Metadata | None,
+        credentials: grpc.CallCredentials | None,
+        wait_for_ready: bool | None,
+        compression: grpc.Compression | None,
+    ) -> None:
+        self.metadata = metadata
+        self.wait_for_ready = wait_for_ready
+        self._dispatcher = dispatcher
+        self._route = route
+        self._deserialize = deserialize
+        self._deadline = None if timeout is None else dispatcher.clock() + timeout
+        self._credentials = credentials
+        self._compression = compression
+        self._callbacks: list[Callable[[Any], None]] = []
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def method(self) -> str:
+        return self._route[1]
+
+    # Attempts
+
+    def start(self, endpoint: Endpoint) -> None:
+        """Make an attempt at `endpoint`."""
+        attempt = Attempt(endpoint, self._listener())
+        try:
+            # Never with wait_for_ready: it is here that calls wait, for any endpoint, not in one endpoint's channel.
+            self._native = native = endpoint.multicallable(self._route)(
+                self._outgoing(),
+                timeout=self.time_remaining(),
+                metadata=self.metadata,
+                credentials=self._credentials,
+                compression=self._compression,
+            )
+        except Exception as error:
+            attempt.end()
+            self.fail(StatusCode.INTERNAL, f"the call could not be started: {error!r}")
+            return
+        native.add_done_callback(attempt.on_done)
+        if self._waiters:
+            self._wake()
+
+    def _outgoing(self) -> Any:
+        """The request, or the requests, for an attempt."""
+        raise NotImplementedError
+
+    def _listener(self) -> Callable[[Endpoint, Any], None]:
+        """What an attempt tells its end to. It keeps the call alive until then, as grpc.aio does."""
+        return self.attempt_ended
+
+    def _may_move(self) -> bool:
+        """Whether another attempt could still send everything, and nothing was received."""
+        return True
+
+    def attempt_ended(self, endpoint: Endpoint, native: Any) -> None:
+        """The current attempt is over: go on elsewhere, or end."""
+        code = answer_of(native.code())
+        if code is StatusCode.UNAVAILABLE and self._may_move():
+            details = answer_of(native.details()) or ""
+            if never_reached(code, details, endpoint.channel.get_state()):
+                endpoint.error = reason(details)
+                self._native = None
+                self.tried |= {endpoint}
+                self._dispatcher.place_again(self, endpoint)
+                return
+        elif code is StatusCode.CANCELLED and endpoint.expelled:
+            self._native = None
+            address = endpoint.instance.address
+            self.fail(StatusCode.UNAVAILABLE, f"{address} left the registry, and was given up before the call ended")
+            return
+        self._end()
+
+    def fail(self, code: StatusCode, details: str) -> None:
+        """End without an attempt."""
+        self._error = local_error(code, details)
+        self._end()
+
+    def _end(self) -> None:
+        self._done = True
+        self._wake()
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    # Waiting for an attempt
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _change(self) -> None:
+        """Return when an attempt starts, or the call ends without one."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    async def _current(self) -> Any:
+        """The current attempt's call. Whoever is cancelled while waiting for it cancels the RPC.
+
+        Raises:
+            AioRpcError, CancelledError: the call ended without an attempt.
+        """
+        while self._native is None:
+            if self._error is not None:
+                if self._error.code() is StatusCode.CANCELLED:
+                    raise asyncio.CancelledError
+                # A new one each time, lest tracebacks pile up on it.
+                raise local_error(self._error.code(), self._error.details() or "")
+            try:
+                await self._change()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        return self._native
+
+    def _moved_on(self, native: Any) -> bool:
+        """Whether an error came from an attempt that is not the current one, and concerns nobody any more."""
+        task = asyncio.current_task()
+        return native is not self._native and not (task is not None and task.cancelling())
+
+    # grpc.aio.Call
+
+    def cancel(self) -> bool:
+        if self._done:
+            return False
+        if self._native is not None:
+            return bool(self._native.cancel())
+        self._dispatcher.forget(self)
+        self.fail(StatusCode.CANCELLED, LOCALLY_CANCELLED)
+        return True
+
+    def cancelled(self) -> bool:
+        if self._native is not None:
+            return bool(self._native.cancelled())
+        return self._error is not None and self._error.code() is StatusCode.CANCELLED
+
+    def done(self) -> bool:
+        return self._done
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        if self._done:
+            callback(self)
+        else:
+            self._callbacks.append(callback)
+
+    def time_remaining(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - self._dispatcher.clock())
+
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        metadata: grpc.aio.Metadata = await self._ask("initial_metadata")
+        return metadata
+
+    async def trailing_metadata(self) -> grpc.aio.Metadata:
+        metadata: grpc.aio.Metadata = await self._ask("trailing_metadata")
+        return metadata
+
+    async def code(self) -> StatusCode:
+        code: StatusCode = await self._ask("code")
+        return code
+
+    async def details(self) -> str:
+        details: str = await self._ask("details")
+        return details
+
+    async def debug_error_string(self) -> str:
+        text: str = await self._ask("debug_error_string")
+        return text
+
+    async def _ask(self, what: str) -> Any:
+        """What grpc.aio's call answers, or our error does, whose methods have the same names."""
+        while True:
+            native = self._native
+            if native is not None:
+                answer = await getattr(native, what)()
+                if native is self._native:
+                    return answer
+            elif self._error is not None:
+                return getattr(self._error, what)()
+            else:
+                await self._change()
+
+    async def wait_for_connection(self) -> None:
+        while True:
+            native = await self._current()
+            try:
+                await native.wait_for_connection()
+            except (AioRpcError, asyncio.CancelledError):
+                if not self._moved_on(native):
+                    raise
+            if native is self._native:
+                return
+
+    def _decoded(self, message: bytes) -> Response:
+        if self._deserialize is None:
+            return message  # type: ignore[return-value]  # without a deserializer responses are bytes
+        try:
+            return self._deserialize(message)
+        except Exception as error:
+            details = f"the response of {self.method} cannot be deserialized: {error!r}"
+            raise local_error(StatusCode.INTERNAL, details) from error
+
+    def __repr__(self) -> str:
+        if self._native is not None:
+            state = repr(self._native)
+        else:
+            state = "waiting for an endpoint" if self._error is None else repr(self._error)
+        return f"<{type(self).__name__} {self.method}: {state}>"
+
+
+class UnaryRequest(BalancedCall[Request, Response]):
+    """A call with its one request, serialized."""
+
+    def __init__(self, request: bytes, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._request = request
+        self._dispatcher.place(self)
+
+    def _outgoing(self) -> bytes:
+        return self._request
+
+
+class UnaryResponse(BalancedCall[Request, Response]):
+    """A call that is awaited for its one response."""
+
+    _decoded_once: tuple[Response] | None = None
+
+    def __await__(self) -> Generator[Any, None, Response]:
+        while True:
+            native = self._native
+            if native is None:
+                yield from self._current().__await__()
+                continue
+            try:
+                message = yield from native.__await__()
+            except (AioRpcError, asyncio.CancelledError):
+                if self._moved_on(native):
+                    continue
+                self.cancel()  # for a cancelled task, whose cancellation may have met an attempt that is over
+                raise
+            except BaseException:
+                native.cancel()  # grpc.aio could not send it (for metadata that is none, say) and gave it no status
+                raise
+            if self._decoded_once is None:
+                self._decoded_once = (self._decoded(message),)
+            return self._decoded_once[0]
+
+
+class UnaryUnaryCall(
+    UnaryRequest[Request, Response], UnaryResponse[Request, Response], grpc.aio.UnaryUnaryCall[Request, Response]
+):
+    """One request, one response."""
+
+
+def weak_listener(call: BalancedCall[Any, Any]) -> Callable[[Endpoint, Any], None]:
+    """Tells the end of an attempt to `call` without keeping it alive."""
+    reference = weakref.ref(call)
+
+    def ended(endpoint: Endpoint, native: Any) -> None:
+        alive = reference()
+        if alive is not None:
+            alive.attempt_ended(endpoint, native)
+
+    return ended

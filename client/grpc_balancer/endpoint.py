@@ -1,0 +1,115 @@
+"""One instance and everything of ours that belongs to it: its connection, the state of that, its load.
+
+Each endpoint has a grpc.aio channel of its own with its own subchannel pool, so one TCP (or TLS) connection. gRPC
+connects on demand and lets go of a lost connection; `look` asks for it again, so that calls find connections and need
+not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from grpc import ChannelConnectivity
+
+from grpc_balancer.failure import answer_of, reason
+from grpc_balancer.load import Outstanding
+from grpc_balancer.options import Options
+from grpc_registry import Instance
+
+Route = tuple[str, str, bool]
+"""What a stub asks a channel for: the call kind (`unary_unary` …), the method, whether it is a registered method."""
+
+_HEALTH: Route = ("unary_unary", "/grpc.health.v1.Health/Check", False)
+_PROBE_SECONDS = 1.0
+
+
+class Endpoint:
+    """An instance, its channel, and what is known of both."""
+
+    def __init__(self, instance: Instance, channel: grpc.aio.Channel) -> None:
+        self.instance = instance
+        self.channel = channel
+        self.load = Outstanding()
+        self.connectivity = ChannelConnectivity.IDLE
+        self.error = ""
+        self.expelled = False
+        """Whether the endpoint was retired and its calls did not finish in the time they were given."""
+        self._multicallables: dict[Route, Any] = {}
+        self._probe: Any = None
+
+    @property
+    def weight(self) -> int:
+        return self.instance.weight
+
+    def multicallable(self, route: Route) -> Any:
+        """The channel's own multicallable for a route, in bytes both ways: one a method, whoever asks."""
+        try:
+            return self._multicallables[route]
+        except KeyError:
+            kind, method, registered = route
+            made = getattr(self.channel, kind)(method, _registered_method=registered)
+            return self._multicallables.setdefault(route, made)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a connection at this moment, by gRPC's own word."""
+        return self.channel.get_state() is ChannelConnectivity.READY
+
+    def look(self) -> bool:
+        """Note the state of the connection, and ask for one if there is none. Whether to look again soon."""
+        state = self.channel.get_state(try_to_connect=True)
+        before = self.connectivity
+        if state is ChannelConnectivity.READY:
+            self.error = ""
+            self.connectivity = state
+        elif before is not ChannelConnectivity.TRANSIENT_FAILURE:
+            # gRFC A62: TRANSIENT_FAILURE is sticky, lest calls wait again and again for a connection that fails.
+            if state is ChannelConnectivity.TRANSIENT_FAILURE and not self._asked_why():
+                return True
+            self.connectivity = state
+        return self.connectivity is not before
+
+    def _asked_why(self) -> bool:
+        """Find out why the connection failed, and tell whether that is done.
+
+        gRPC tells only calls, so make one: it fails here, before it is sent anywhere. Should the connection come about
+        at that very moment, then a server gets a health check it did not expect.
+        """
+        if self._probe is None:
+            self._probe = self.multicallable(_HEALTH)(b"", timeout=_PROBE_SECONDS)
+        if not self._probe.done():
+            return False
+        if answer_of(self._probe.code()) is grpc.StatusCode.UNAVAILABLE:
+            self.error = reason(answer_of(self._probe.details()) or "")
+        self._probe = None
+        return True
+
+    async def close(self) -> None:
+        """Cancel what is in progress and close the connection. Idempotent."""
+        await self.channel.close()
+
+    def __repr__(self) -> str:
+        state = self.connectivity.name.lower()
+        calls = f"{self.load.count} outstanding"
+        return f"<Endpoint {self.instance.address} {self.instance.id}: {state}, {calls}, weight {self.weight}>"
+
+
+Connect = Callable[[Instance], Endpoint]
+
+
+def connector(
+    options: Options, credentials: grpc.ChannelCredentials | None, compression: grpc.Compression | None
+) -> Connect:
+    """How a channel makes its endpoints. Nothing is dialled before `look`."""
+
+    def connect(instance: Instance) -> Endpoint:
+        # The scheme is explicit, lest a name like `ipv4` be taken for one.
+        address = instance.address
+        target = address if address.startswith("unix:") else f"dns:///{address}"
+        if credentials is None:
+            return Endpoint(instance, grpc.aio.insecure_channel(target, options, compression))
+        return Endpoint(instance, grpc.aio.secure_channel(target, credentials, options, compression))
+
+    return connect

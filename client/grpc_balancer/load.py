@@ -1,0 +1,59 @@
+"""Load as a handle that is held: `Outstanding` counts the calls that were begun and not ended.
+
+Nothing increments and decrements by hand. Whoever begins a call holds a `Handle`, and ending it twice is ending it
+once, so a call that finishes, is cancelled, runs out of time or is abandoned cannot be counted wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Outstanding:
+    """Calls in progress on one endpoint. It belongs to the endpoint, and so survives every change of the set."""
+
+    __slots__ = ("_waiters", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def begin(self) -> Handle:
+        """Count one more call until the returned handle is ended."""
+        return Handle(self)
+
+    def ended_one(self) -> None:
+        """For handles: count one call less."""
+        self.count -= 1
+        if self._waiters and not self.count:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def wait_idle(self) -> None:
+        """Return once no call is in progress. Bound it with a timeout: a stream may last for ever."""
+        while self.count:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def __repr__(self) -> str:
+        return f"<Outstanding {self.count}>"
+
+
+class Handle:
+    """One call in progress, counted from its creation until `end`."""
+
+    __slots__ = ("_load",)
+
+    def __init__(self, load: Outstanding) -> None:
+        load.count += 1
+        self._load: Outstanding | None = load
+
+    def end(self) -> None:
+        """The call is over, however it went. Idempotent."""
+        load = self._load
+        if load is not None:
+            self._load = None
+            load.ended_one()

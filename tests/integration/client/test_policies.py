@@ -1,0 +1,120 @@
+"""The policies over real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from grpc_balancer import CallInfo, Candidate, Channel, register_policy
+from grpc_balancer.testing import ManualResolver
+from tests.integration.client.conftest import all_connected
+from tests.integration.client.echo import Echo, EchoServer, snapshot
+
+
+async def test_one_two_one_is_exact(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """Weights 1:2:1 give exactly 100, 200 and 100 of any 400 successive calls."""
+    instances = [server.instance(weight=weight) for server, weight in zip(servers, (100, 200, 100), strict=True)]
+    resolver.push(snapshot(1, *instances))
+    async with Channel("echo", resolver, policy="weighted_round_robin") as channel:
+        await all_connected(channel)
+        echo = Echo(channel)
+        calls = [echo.unary_unary(b"name") for _ in range(700)]
+        names = [await call for call in calls]
+        for start in range(300):
+            assert Counter(names[start : start + 400]) == {b"s0": 100, b"s1": 200, b"s2": 100}
+
+
+async def test_a_slow_instance_gets_the_smallest_share(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """Under `least_outstanding` the one of three that is slow gets much less than the others."""
+    resolver.push(snapshot(1, *(server.instance() for server in servers)))
+    servers[1].delay = 0.1
+    async with Channel("echo", resolver) as channel:
+        await all_connected(channel)
+        echo = Echo(channel)
+
+        async def caller() -> None:
+            for _ in range(60):
+                await echo.unary_unary(b"name")
+
+        await asyncio.gather(*(caller() for _ in range(6)))
+        slow, fast = servers[1].calls["unary_unary"], [servers[0].calls["unary_unary"], servers[2].calls["unary_unary"]]
+        assert slow < 0.4 * min(fast)
+
+
+async def test_load_is_given_back_however_a_call_ends(channel: Channel) -> None:
+    """After answers, errors, deadlines, cancellations and abandoned streams nothing is outstanding."""
+    echo = Echo(channel)
+    await asyncio.gather(
+        *(echo.unary_unary(b"x") for _ in range(3)),
+        *(echo.unary_unary(b"fail INTERNAL no") for _ in range(3)),
+        *(echo.unary_unary(b"sleep 30", timeout=0.05) for _ in range(3)),
+        return_exceptions=True,
+    )
+    cancelled = [echo.unary_unary(b"sleep 30"), echo.unary_stream(b"sleep 30"), echo.stream_unary()]
+    for call in cancelled:
+        call.cancel()
+    with pytest.raises(TypeError):
+        await echo.unary_unary(b"x", metadata=(("key", 1),))  # type: ignore[arg-type]
+    async for _ in echo.unary_stream(b"repeat 1000000"):
+        break
+    echo.stream_stream()
+    endpoints = channel._dispatcher.balancer.endpoints
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(endpoint.load.wait_idle() for endpoint in endpoints))
+
+
+async def test_an_open_stream_is_load(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """A call counts from its start to its end: new ones go where no stream is open."""
+    resolver.push(snapshot(1, *(server.instance() for server in servers)))
+    async with Channel("echo", resolver) as channel:
+        await all_connected(channel)
+        echo = Echo(channel)
+        names = set()
+        streams = []
+        for _ in range(3):
+            stream = echo.stream_stream()
+            streams.append(stream)
+            await stream.write(b"name")
+            names.add(await stream.read())
+        assert names == {b"s0", b"s1", b"s2"}
+        assert repr(channel._dispatcher.balancer.endpoints[0]).endswith("ready, 1 outstanding, weight 100>")
+
+
+async def test_pick_first_has_a_spare(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """All calls go to one endpoint, and to another once that one is gone."""
+    resolver.push(snapshot(1, *(server.instance() for server in servers)))
+    async with Channel("echo", resolver, policy="pick_first") as channel:
+        await all_connected(channel)
+        echo = Echo(channel)
+        first = {await echo.unary_unary(b"name") for _ in range(10)}
+        assert len(first) == 1
+        await servers[int(first.pop()[1:])].stop()
+        second = {await echo.unary_unary(b"name") for _ in range(10)}
+        assert len(second) == 1
+
+
+async def test_a_policy_of_ones_own(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """A registered policy sees the call's method and metadata, and picks by them."""
+
+    class ByHeader:
+        def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
+            self._by_id = {candidate.instance.id: candidate for candidate in candidates}
+
+        def pick(self, call: CallInfo) -> Candidate:
+            assert call.method == "/test.Echo/UnaryUnary"
+            wanted = dict(call.metadata or ())["want"]
+            return self._by_id[str(wanted)]
+
+    register_policy("test_by_header", ByHeader)
+    resolver.push(snapshot(1, *(server.instance() for server in servers)))
+    async with Channel("echo", resolver, policy="test_by_header") as channel:
+        await all_connected(channel)
+        echo = Echo(channel)
+        for name in ("s2", "s0", "s1"):
+            assert await echo.unary_unary(b"name", metadata=(("want", name),)) == name.encode()
+        with pytest.raises(KeyError):
+            await echo.unary_unary(b"name", metadata=(("want", "nobody"),))

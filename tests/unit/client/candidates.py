@@ -1,0 +1,41 @@
+"""What the tests of pickers and of the balancer are made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc.aio
+from grpc import ChannelConnectivity
+
+from grpc_balancer.testing import FakeEndpoint
+from grpc_registry import Instance, Snapshot, State
+
+
+@dataclass(frozen=True)
+class FakeCall:
+    """The least that a picker may ask of a call."""
+
+    method: str = "/test.Echo/UnaryUnary"
+    metadata: grpc.aio.Metadata | Sequence[tuple[str, str | bytes]] | None = None
+
+
+CALL = FakeCall()
+
+
+def instance(name: str, *, port: int = 0, weight: int = 100, state: State = State.SERVING) -> Instance:
+    """An instance whose id is `name`, at an address of its own."""
+    number = port or 10_000 + sum(name.encode()) % 1000
+    return Instance("product", f"10.0.0.1:{number}", id=name, weight=weight, state=state)
+
+
+def snapshot(revision: int, *instances: Instance, stale: bool = False, relisted: bool = False) -> Snapshot:
+    return Snapshot("product", revision, instances, stale=stale, relisted=relisted)
+
+
+def candidates(*weights: int) -> list[FakeEndpoint]:
+    """Connected endpoints of these weights, named e0, e1 …"""
+    return [
+        FakeEndpoint(instance(f"e{index}", port=20_000 + index, weight=weight), ChannelConnectivity.READY)
+        for index, weight in enumerate(weights)
+    ]
