@@ -4,45 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError
 
 from grpc_balancer import CallInfo, Candidate, Channel, register_policy
 from grpc_balancer.testing import ManualResolver
 from tests.integration.client.conftest import all_connected
 from tests.integration.client.echo import Echo, EchoServer, snapshot
-
-
-async def test_one_two_one_is_exact(resolver: ManualResolver, servers: list[EchoServer]) -> None:
-    """Weights 1:2:1 give exactly 100, 200 and 100 of any 400 successive calls."""
-    instances = [server.instance(weight=weight) for server, weight in zip(servers, (100, 200, 100), strict=True)]
-    resolver.push(snapshot(1, *instances))
-    async with Channel("echo", resolver, policy="weighted_round_robin") as channel:
-        await all_connected(channel)
-        echo = Echo(channel)
-        calls = [echo.unary_unary(b"name") for _ in range(700)]
-        names = [await call for call in calls]
-        for start in range(300):
-            assert Counter(names[start : start + 400]) == {b"s0": 100, b"s1": 200, b"s2": 100}
-
-
-async def test_a_slow_instance_gets_the_smallest_share(resolver: ManualResolver, servers: list[EchoServer]) -> None:
-    """Under `least_outstanding` the one of three that is slow gets much less than the others."""
-    resolver.push(snapshot(1, *(server.instance() for server in servers)))
-    servers[1].delay = 0.1
-    async with Channel("echo", resolver) as channel:
-        await all_connected(channel)
-        echo = Echo(channel)
-
-        async def caller() -> None:
-            for _ in range(60):
-                await echo.unary_unary(b"name")
-
-        await asyncio.gather(*(caller() for _ in range(6)))
-        slow, fast = servers[1].calls["unary_unary"], [servers[0].calls["unary_unary"], servers[2].calls["unary_unary"]]
-        assert slow < 0.4 * min(fast)
 
 
 async def test_load_is_given_back_however_a_call_ends(channel: Channel) -> None:
@@ -118,3 +89,52 @@ async def test_a_policy_of_ones_own(resolver: ManualResolver, servers: list[Echo
             assert await echo.unary_unary(b"name", metadata=(("want", name),)) == name.encode()
         with pytest.raises(KeyError):
             await echo.unary_unary(b"name", metadata=(("want", "nobody"),))
+
+
+async def test_a_policy_that_fails_fails_the_call(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """An exception of a policy goes to the caller, or to the call that waited; nothing else stops working."""
+
+    class Broken:
+        def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
+            self._first = candidates[0]
+
+        def pick(self, call: CallInfo) -> Candidate:
+            if dict(call.metadata or ()).get("please") == "fail":
+                raise LookupError("no luck")
+            return self._first
+
+    register_policy("test_broken", Broken)
+    async with Channel("echo", resolver, policy="test_broken") as channel:
+        echo = Echo(channel)
+        waited = echo.unary_unary(b"x", metadata=(("please", "fail"),))
+        fine = echo.unary_unary(b"x")
+        resolver.push(snapshot(1, servers[0].instance()))
+        with pytest.raises(AioRpcError, match="no luck") as caught:
+            await waited
+        assert caught.value.code() is StatusCode.INTERNAL
+        assert await fine == b"x"
+        with pytest.raises(LookupError, match="no luck"):
+            await echo.unary_unary(b"x", metadata=(("please", "fail"),))
+
+
+async def test_a_policy_that_clings_to_the_past(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """A policy that picks an endpoint that is gone fails its calls, and blocks nobody."""
+    kept: list[Candidate] = []
+
+    class Clinging:
+        def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
+            kept.extend(candidates)
+
+        def pick(self, call: CallInfo) -> Candidate:
+            return kept[0]
+
+    register_policy("test_clinging", Clinging)
+    resolver.push(snapshot(1, servers[0].instance()))
+    async with Channel("echo", resolver, policy="test_clinging") as channel:
+        echo = Echo(channel)
+        assert await echo.unary_unary(b"name") == b"s0"
+        resolver.push(snapshot(2, servers[1].instance()))
+        await channel._dispatcher.change()
+        async with asyncio.timeout(5):
+            while await echo.unary_unary(b"x").code() is StatusCode.OK:
+                pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -71,6 +72,42 @@ async def test_registered_instances_are_called(url: str, servers: list[EchoServe
         await registrations[1].close()
         await shown(channel, "2 of 2 ready")
         assert {await echo.unary_unary(b"name") for _ in range(12)} == {b"s0", b"s2"}
+
+
+async def test_one_two_one_is_exact(url: str, servers: list[EchoServer]) -> None:
+    """Registered weights 1:2:1 give exactly 100, 200 and 100 of any 400 successive calls."""
+    instances = [server.instance(weight=weight) for server, weight in zip(servers, (100, 200, 100), strict=True)]
+    async with (
+        registered(url, *instances),
+        grpc_registry.connect(url) as registry,
+        Channel("echo", registry, policy="weighted_round_robin") as channel,
+    ):
+        await all_connected(channel)
+        echo = Echo(channel)
+        calls = [echo.unary_unary(b"name") for _ in range(700)]
+        names = [await call for call in calls]
+        for start in range(300):
+            assert Counter(names[start : start + 400]) == {b"s0": 100, b"s1": 200, b"s2": 100}
+
+
+async def test_a_slow_instance_gets_the_smallest_share(url: str, servers: list[EchoServer]) -> None:
+    """Under `least_outstanding` the one of three registered instances that is slow gets much less than the others."""
+    servers[1].delay = 0.1
+    async with (
+        registered(url, *(server.instance() for server in servers)),
+        grpc_registry.connect(url) as registry,
+        Channel("echo", registry) as channel,
+    ):
+        await all_connected(channel)
+        echo = Echo(channel)
+
+        async def caller() -> None:
+            for _ in range(60):
+                await echo.unary_unary(b"name")
+
+        await asyncio.gather(*(caller() for _ in range(6)))
+    calls = [server.calls["unary_unary"] for server in servers]
+    assert calls[1] < 0.4 * min(calls[0], calls[2])
 
 
 async def test_a_closed_registry_leaves_the_channel_working(url: str, servers: list[EchoServer]) -> None:
