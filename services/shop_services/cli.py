@@ -120,8 +120,8 @@ def _complain(line: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """Print a line at once. Whoever reads may have gone (`shop up | head -1`), which is no reason to stop."""
-    with suppress(BrokenPipeError):
+    """Print a line at once. Whoever reads may have gone (`shop up | head -1`, a closed terminal): no reason to stop."""
+    with suppress(OSError):
         print(line, file=stream, flush=True)
 
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from starlette.types import ASGIApp
 
-from grpc_balancer import Channel
+from grpc_balancer import FAST_KEEPALIVE, Channel
 from grpc_registry import Registry
 from shop.cache.v1 import cache_pb2
 from shop.order.v1 import order_pb2
@@ -51,7 +51,7 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[Gateway]
     """The gateway, with a channel to each service that it finds in `registry`."""
     async with AsyncExitStack() as stack:
         channels = {
-            name: await stack.enter_async_context(Channel(name, registry, policy="least_outstanding"))
+            name: await stack.enter_async_context(Channel(name, registry, options=FAST_KEEPALIVE))
             for name in sorted(set(SERVED_BY.values()))
         }
         limits = Limits(timeout=settings.gateway_timeout, body=settings.gateway_max_body)

@@ -77,7 +77,7 @@ async def up(
             began = time.monotonic()
             shop = await _start(plan, supervisor, departures, say)
             async with connect(plan.registry_url) as registry:
-                await _make_ready(plan, registry, say)
+                await _make_ready(plan, registry, say, fill=plan.embedded_databases or guest is not None)
                 _present(shop, time.monotonic() - began, say)
                 stay = forever() if guest is None else guest(shop, say)
                 return await first(stay, departures.run(registry))
@@ -102,12 +102,12 @@ async def _start(plan: Plan, supervisor: Supervisor, departures: Departures, say
     return Shop(plan, children)
 
 
-async def _make_ready(plan: Plan, registry: Directory, say: Say) -> None:
+async def _make_ready(plan: Plan, registry: Directory, say: Say, *, fill: bool) -> None:
     services = [part for part in plan.parts if part.service != GATEWAY]
     gateways = [part for part in plan.parts if part.service == GATEWAY]
     async with Instances(registry) as instances:
         await wait_ready(services, instances.serve, seconds=READY_SECONDS)
-    if plan.embedded_databases:
+    if fill:
         await _fill_catalog(next(part for part in services if part.service == "product"), say)
     await wait_ready(gateways, answers, seconds=READY_SECONDS)
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
-from grpc_balancer import Channel
 from grpc_registry import Registry
 from shop.order.v1 import order_pb2, order_pb2_grpc
 from shop_services.order import storage
@@ -19,7 +18,7 @@ from shop_services.order.upstream import ProductService, UserService
 from shop_services.order.usecases import Orders
 from shop_services.order.watch import Watches
 from shop_services.runtime.app import App
-from shop_services.runtime.outgoing import OutgoingChannel
+from shop_services.runtime.outgoing import service_channel
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.times import utc_now
 from shop_services.storage import Database, Replies, migrate
@@ -38,8 +37,8 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
         await migrate(database, NAME, MIGRATIONS)
         replies = Replies(database, storage.replies, utc_now)
         await stack.enter_async_context(replies.sweeping())
-        users = UserService(await stack.enter_async_context(OutgoingChannel(Channel("user", registry))))
-        catalog = ProductService(await stack.enter_async_context(OutgoingChannel(Channel("product", registry))))
+        users = UserService(await stack.enter_async_context(service_channel("user", registry)))
+        catalog = ProductService(await stack.enter_async_context(service_channel("product", registry)))
         watches = Watches(storage.ChangedOrders(database))
         stack.push_async_callback(watches.close)
         new_id = OrderIds(time.time_ns, SystemRandom())

@@ -20,6 +20,7 @@ from shop_services.runtime.errors import InvalidArgument
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 1000
+MAX_PAGE_BYTES = 3 * 1024 * 1024  # gRPC takes messages of 4 MiB unless it is told otherwise
 MAX_TOKEN = 1024
 
 _VERSION = 1
@@ -50,13 +51,26 @@ def page_size(requested: int) -> int:
     return requested or DEFAULT_SIZE
 
 
-def make_page(found: Sequence[T], size: int, query: Mapping[str, str | int], cursor: Callable[[T], Cursor]) -> Page[T]:
+def make_page(
+    found: Sequence[T],
+    size: int,
+    query: Mapping[str, str | int],
+    cursor: Callable[[T], Cursor],
+    weigh: Callable[[T], int],
+) -> Page[T]:
     """The page of `found`, which the caller read with a limit of `size + 1`: one more item means one more page.
 
-    `query` is what the list was filtered by, `{"list": "users"}` at least; `cursor` gives an item's sort key.
+    `query` is what the list was filtered by, `{"list": "users"}` at least; `cursor` gives an item's sort key, and
+    `weigh` about how many bytes it takes in a response. A page too large for one message ends early (AIP-158).
     """
-    items = tuple(found[:size])
-    return Page(items, make_token(cursor(items[-1]), query) if len(found) > size else "")
+    total = count = 0
+    for item in found[:size]:
+        total += weigh(item)
+        if total > MAX_PAGE_BYTES and count:
+            break
+        count += 1
+    items = tuple(found[:count])
+    return Page(items, make_token(cursor(items[-1]), query) if len(found) > count else "")
 
 
 def make_token(cursor: Cursor, query: Mapping[str, str | int]) -> str:

@@ -49,6 +49,20 @@ def translated() -> Iterator[None]:
         raise _away(error) from error
 
 
+_REFUSALS = {
+    "28": "the database refuses the login",
+    "3D": "the server has no database of that name",
+    "SQLITE_NOTADB": "the file is not a SQLite database",
+}
+
+
+def refusal(error: Unavailable) -> str | None:
+    """Why waiting will not help, if that is so: the database answered, and it is the URL that is wrong."""
+    cause = error.__cause__
+    code = _code(cause.orig if isinstance(cause, sa.exc.DBAPIError) else cause)
+    return next((why for prefix, why in _REFUSALS.items() if code.startswith(prefix)), None)
+
+
 def violated_constraint(error: sa.exc.IntegrityError) -> str:
     """The name of the unique or check constraint that was broken, as `make_metadata` names them; empty if unknown.
 

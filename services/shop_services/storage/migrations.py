@@ -18,7 +18,9 @@ from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop_services.runtime.app import StartError
+from shop_services.runtime.errors import Unavailable
 from shop_services.storage.database import Database
+from shop_services.storage.failures import refusal
 
 _LOCK = 0x73686F70  # "shop"; advisory locks are numbers, of a database
 _STATEMENT_TIMEOUT = 600.0  # a script may copy a large table, and wait for another instance that does
@@ -36,8 +38,9 @@ async def migrate(database: Database, service: str, scripts: Path) -> None:
     """Bring `service`'s tables to the newest version of the alembic scripts in the directory `scripts`.
 
     Raises:
-        MigrationError: the database holds a version that `scripts` does not know, so it was made by newer code.
-        Unavailable: the database is away.
+        MigrationError: the database holds a version that `scripts` does not know, so it was made by newer code; or
+            DATABASE_URL names no database that we may use.
+        Unavailable: the database is away. As this is the first that a service asks of it, the variable is named.
     """
 
     async def work(connection: AsyncConnection) -> None:
@@ -51,6 +54,10 @@ async def migrate(database: Database, service: str, scripts: Path) -> None:
                 await patient.atomically(work)
         except CommandError as error:
             raise MigrationError(f"cannot migrate the tables of {service}: {error}") from error
+        except Unavailable as error:
+            if (why := refusal(error)) is not None:
+                raise MigrationError(f"DATABASE_URL: {why}") from error
+            raise Unavailable(f"DATABASE_URL: {error.message}") from error
 
 
 def _upgrade(connection: sa.Connection, service: str, scripts: Path) -> None:

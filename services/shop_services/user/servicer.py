@@ -63,11 +63,15 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         return await self._users.delete(request.user_id, request.etag, mutation)
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
-        page = await self._users.page(page_size(request.page_size), request.page_token)
+        page = await self._users.page(page_size(request.page_size), request.page_token, _weight)
         return pb.ListUsersResponse(users=map(to_proto, page.items), next_page_token=page.next_token)
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
         return pb.LoginResponse(user=to_proto(await self._users.login(request.login, request.password)))
+
+
+def _weight(user: User) -> int:
+    return to_proto(user).ByteSize() + 5  # exact: what a profile takes depends on all that is in it
 
 
 def to_proto(user: User) -> pb.User:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -82,12 +83,15 @@ class Users:
 
         return await mutation.commit(work)
 
-    async def page(self, size: int, token: str) -> Page[User]:
-        """Accounts in the order they were opened. Raises `InvalidArgument` for a broken `token`."""
+    async def page(self, size: int, token: str, weigh: Callable[[User], int]) -> Page[User]:
+        """Accounts in the order they were opened; `weigh` gives an account's bytes in the response.
+
+        Raises `InvalidArgument` for a broken `token`.
+        """
         cursor = read_token(token, _QUERY, (datetime, str))
         async with self._database.reading() as connection:
             found = await storage.page(connection, cursor, size + 1)
-        return make_page(found, size, _QUERY, _cursor)
+        return make_page(found, size, _QUERY, _cursor, weigh)
 
     async def login(self, login: str, password: str) -> User:
         """The account that `password` opens. Raises `Unauthenticated`, after the same time for whatever reason."""

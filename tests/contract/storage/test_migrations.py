@@ -9,7 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from shop_services.runtime.app import StartError
+from shop_services.runtime.errors import Unavailable
 from shop_services.storage import Database, MigrationError, migrate
+from tests.servers import free_port
 
 SCRIPT = '''
 """{name}"""
@@ -101,3 +103,26 @@ async def test_a_directory_with_a_percent_sign_works(database: Database, tmp_pat
     _script(scripts, "0001", None, _create("first"))
     await migrate(database, "a", scripts)
     assert "first" in await _tables(database)
+
+
+async def test_a_url_that_names_no_database_of_ours_is_refused_by_name(postgres_url: str, tmp_path: Path) -> None:
+    """A file that is no database, a database that is not there, and a refused login blame DATABASE_URL, for good."""
+    text = tmp_path / "text.db"
+    text.write_text("not a database " * 100)
+    url = sa.make_url(postgres_url)
+    wrong = {
+        f"sqlite:///{text}": "the file is not a SQLite database",
+        url.set(database="nobody").render_as_string(hide_password=False): "the server has no database of that name",
+        url.set(username="nobody").render_as_string(hide_password=False): "the database refuses the login",
+    }
+    for address, why in wrong.items():
+        async with Database(address, service="a") as database:
+            with pytest.raises(MigrationError, match=f"^DATABASE_URL: {why}$"):
+                await migrate(database, "a", tmp_path)
+
+
+async def test_a_database_that_is_away_is_named_too(tmp_path: Path) -> None:
+    """Trying again may help, so it is `Unavailable`, and says which variable it is about."""
+    async with Database(f"postgresql://u:secret@127.0.0.1:{free_port()}/x", service="a") as database:
+        with pytest.raises(Unavailable, match=r"^DATABASE_URL: the database is not available$"):
+            await migrate(database, "a", tmp_path)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop_services.runtime.errors import InvalidArgument
-from shop_services.runtime.paging import Cursor, Page, make_page, make_token, page_size, read_token
+from shop_services.runtime.paging import MAX_PAGE_BYTES, Cursor, Page, make_page, make_token, page_size, read_token
 
 QUERY = {"list": "products", "category": "tea"}
 
@@ -110,9 +110,17 @@ def test_pages_together_are_the_list(items: list[int], size: int) -> None:
     for _ in range(len(items) + 1):
         cursor = read_token(token, QUERY, (int,))
         rest = [item for item in items if cursor is None or item > cursor[0]]
-        page: Page[int] = make_page(rest[: size + 1], size, QUERY, lambda item: (item,))
+        page: Page[int] = make_page(rest[: size + 1], size, QUERY, lambda item: (item,), lambda item: 1)
         assert len(page.items) <= size
         seen += page.items
         if not (token := page.next_token):
             break
     assert (seen, token) == (items, "")
+
+
+@pytest.mark.parametrize(("weight", "fitting"), [(MAX_PAGE_BYTES // 4, 4), (MAX_PAGE_BYTES + 1, 1)])
+def test_a_page_that_would_be_too_large_ends_early(weight: int, fitting: int) -> None:
+    """It holds what fits into a message, one item at least, and a token for the rest."""
+    page: Page[int] = make_page(list(range(10)), 10, QUERY, lambda item: (item,), lambda item: weight)
+    assert page.items == tuple(range(fitting))
+    assert read_token(page.next_token, QUERY, (int,)) == (fitting - 1,)
