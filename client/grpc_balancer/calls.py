@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc.aio
 from grpc import StatusCode
-from grpc.aio import AioRpcError
+from grpc.aio import AioRpcError, UsageError
 
 from grpc_balancer.dispatcher import Dispatcher
 from grpc_balancer.endpoint import Endpoint, Route
@@ -38,21 +38,36 @@ Metadata = grpc.aio.Metadata | Sequence[tuple[str, str | bytes]]
 
 
 class Attempt(Handle):
-    """The pick of an endpoint for a call, and its completion handle."""
+    """The pick of an endpoint for a call, and its completion handle. It keeps the call alive, as grpc.aio does."""
 
-    __slots__ = ("_ended", "endpoint")
+    __slots__ = ("_call", "_endpoint")
 
-    def __init__(self, endpoint: Endpoint, ended: Callable[[Endpoint, Any], None]) -> None:
-        super().__init__(endpoint.load)
-        self.endpoint = endpoint
-        self._ended: Callable[[Endpoint, Any], None] | None = ended
+    def __init__(self, endpoint: Endpoint, call: BalancedCall[Any, Any]) -> None:
+        Handle.__init__(self, endpoint.load)
+        self._endpoint = endpoint
+        self._call: Any = call
 
     def on_done(self, native: Any) -> None:
         """grpc.aio's call has its final status."""
         self.end()
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended(self.endpoint, native)
+        call, self._call = self._call, None
+        if call is not None:
+            call.attempt_ended(self._endpoint, native)
+
+
+class WeakAttempt(Attempt):
+    """One that lets go of its call when nobody else holds it."""
+
+    __slots__ = ()
+
+    def __init__(self, endpoint: Endpoint, call: BalancedCall[Any, Any]) -> None:
+        super().__init__(endpoint, call)
+        self._call = weakref.ref(call)
+
+    def on_done(self, native: Any) -> None:
+        if self._call is not None:
+            self._call = self._call()
+        super().on_done(native)
 
 
 class BalancedCall(Generic[Request, Response]):
@@ -65,28 +80,34 @@ class BalancedCall(Generic[Request, Response]):
     _native: Any = None  # the current attempt's call; None while waiting, and once `_error` is set
     _error: AioRpcError | None = None
     _done = False
+    _callbacks: list[Callable[[Any], None]] | None = None
+    _waiters: list[asyncio.Future[None]] | None = None
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         route: Route,
         deserialize: Callable[[bytes], Response] | None,
+        request: Any,
         timeout: float | None,
-        metadata: grpc.aio.Metadata | None,
+        metadata: Metadata | None,
         credentials: grpc.CallCredentials | None,
         wait_for_ready: bool | None,
         compression: grpc.Compression | None,
     ) -> None:
-        self.metadata = metadata
+        if credentials is not None and not dispatcher.secure:
+            raise UsageError("Call credentials are only valid on secure channels")
+        # As it is now, for later attempts too.
+        self.metadata = None if metadata is None else grpc.aio.Metadata(*metadata)
+        self.timeout = timeout
         self.wait_for_ready = wait_for_ready
         self._dispatcher = dispatcher
         self._route = route
         self._deserialize = deserialize
+        self._request = request
         self._deadline = None if timeout is None else dispatcher.clock() + timeout
         self._credentials = credentials
         self._compression = compression
-        self._callbacks: list[Callable[[Any], None]] = []
-        self._waiters: list[asyncio.Future[None]] = []
 
     @property
     def method(self) -> str:
@@ -94,14 +115,14 @@ class BalancedCall(Generic[Request, Response]):
 
     # Attempts
 
-    def start(self, endpoint: Endpoint) -> None:
-        """Make an attempt at `endpoint`."""
-        attempt = Attempt(endpoint, self._listener())
+    def start(self, endpoint: Endpoint, timeout: float | None) -> None:
+        """Make an attempt at `endpoint`, which may take `timeout` seconds."""
+        attempt = self._attempt(endpoint)
         try:
             # Never with wait_for_ready: it is here that calls wait, for any endpoint, not in one endpoint's channel.
             self._native = native = endpoint.multicallable(self._route)(
                 self._outgoing(),
-                timeout=self.time_remaining(),
+                timeout=timeout,
                 metadata=self.metadata,
                 credentials=self._credentials,
                 compression=self._compression,
@@ -111,16 +132,15 @@ class BalancedCall(Generic[Request, Response]):
             self.fail(StatusCode.INTERNAL, f"the call could not be started: {error!r}")
             return
         native.add_done_callback(attempt.on_done)
-        if self._waiters:
+        if self._waiters is not None:
             self._wake()
+
+    def _attempt(self, endpoint: Endpoint) -> Attempt:
+        return Attempt(endpoint, self)
 
     def _outgoing(self) -> Any:
         """The request, or the requests, for an attempt."""
-        raise NotImplementedError
-
-    def _listener(self) -> Callable[[Endpoint, Any], None]:
-        """What an attempt tells its end to. It keeps the call alive until then, as grpc.aio does."""
-        return self.attempt_ended
+        return self._request
 
     def _may_move(self) -> bool:
         """Whether another attempt could still send everything, and nothing was received."""
@@ -128,21 +148,24 @@ class BalancedCall(Generic[Request, Response]):
 
     def attempt_ended(self, endpoint: Endpoint, native: Any) -> None:
         """The current attempt is over: go on elsewhere, or end."""
-        code = answer_of(native.code())
-        if code is StatusCode.UNAVAILABLE and self._may_move():
-            details = answer_of(native.details()) or ""
-            if never_reached(code, details, endpoint.channel.get_state()):
-                endpoint.error = reason(details)
-                self._native = None
-                self.tried |= {endpoint}
-                self._dispatcher.place_again(self, endpoint)
-                return
-        elif code is StatusCode.CANCELLED and endpoint.expelled:
+        # What was sent over a connection that still stands was seen, so most ends need no further look.
+        if (endpoint.ready and not endpoint.expelled) or not self._goes_on(endpoint, native):
+            self._end()
+
+    def _goes_on(self, endpoint: Endpoint, native: Any) -> bool:
+        code, details = answer_of(native.code()), answer_of(native.details()) or ""
+        if never_reached(code, details, endpoint.channel.get_state()) and self._may_move():
+            endpoint.error = reason(details)
+            self._native = None
+            self.tried |= {endpoint}
+            self._dispatcher.place_again(self, endpoint)
+            return True
+        if code is StatusCode.CANCELLED and endpoint.expelled:
             self._native = None
             address = endpoint.instance.address
             self.fail(StatusCode.UNAVAILABLE, f"{address} left the registry, and was given up before the call ended")
-            return
-        self._end()
+            return True
+        return False
 
     def fail(self, code: StatusCode, details: str) -> None:
         """End without an attempt."""
@@ -151,23 +174,29 @@ class BalancedCall(Generic[Request, Response]):
 
     def _end(self) -> None:
         self._done = True
-        self._wake()
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback(self)
+        if self._waiters is not None:
+            self._wake()
+        if self._callbacks is not None:
+            callbacks, self._callbacks = self._callbacks, None
+            for callback in callbacks:
+                try:
+                    callback(self)
+                except Exception as error:  # as asyncio does: neither other callbacks nor other calls are to suffer
+                    message = f"a done callback of {self.method} failed"
+                    self._dispatcher.loop.call_exception_handler({"message": message, "exception": error})
 
     # Waiting for an attempt
 
     def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
 
     async def _change(self) -> None:
         """Return when an attempt starts, or the call ends without one."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters = [*(self._waiters or ()), waiter]
         await waiter
 
     async def _current(self) -> Any:
@@ -216,6 +245,8 @@ class BalancedCall(Generic[Request, Response]):
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         if self._done:
             callback(self)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
         else:
             self._callbacks.append(callback)
 
@@ -283,18 +314,6 @@ class BalancedCall(Generic[Request, Response]):
         return f"<{type(self).__name__} {self.method}: {state}>"
 
 
-class UnaryRequest(BalancedCall[Request, Response]):
-    """A call with its one request, serialized."""
-
-    def __init__(self, request: bytes, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._request = request
-        self._dispatcher.place(self)
-
-    def _outgoing(self) -> bytes:
-        return self._request
-
-
 class UnaryResponse(BalancedCall[Request, Response]):
     """A call that is awaited for its one response."""
 
@@ -321,19 +340,5 @@ class UnaryResponse(BalancedCall[Request, Response]):
             return self._decoded_once[0]
 
 
-class UnaryUnaryCall(
-    UnaryRequest[Request, Response], UnaryResponse[Request, Response], grpc.aio.UnaryUnaryCall[Request, Response]
-):
+class UnaryUnaryCall(UnaryResponse[Request, Response], grpc.aio.UnaryUnaryCall[Request, Response]):
     """One request, one response."""
-
-
-def weak_listener(call: BalancedCall[Any, Any]) -> Callable[[Endpoint, Any], None]:
-    """Tells the end of an attempt to `call` without keeping it alive."""
-    reference = weakref.ref(call)
-
-    def ended(endpoint: Endpoint, native: Any) -> None:
-        alive = reference()
-        if alive is not None:
-            alive.attempt_ended(endpoint, native)
-
-    return ended

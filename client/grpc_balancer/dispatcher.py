@@ -29,17 +29,22 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 """Seconds between attempts at a resolver that fails, doubling from the first to the longest."""
 
 
+_PICKS = 10
+"""How often to pick again when the picked endpoint has just lost its connection; then the call finds out by itself."""
+
+
 class Waiting(CallInfo, Protocol):
     """A call as it looks from here while no endpoint has it."""
 
     tried: frozenset[Endpoint]
     """Endpoints that it did not reach."""
 
+    timeout: float | None
     wait_for_ready: bool | None
 
     def time_remaining(self) -> float | None: ...
 
-    def start(self, endpoint: Endpoint) -> None:
+    def start(self, endpoint: Endpoint, timeout: float | None) -> None:
         """Make an attempt at `endpoint`."""
 
     def fail(self, code: StatusCode, details: str) -> None:
@@ -69,7 +74,7 @@ class Dispatcher:
         self.closed = False
         self._resolver = resolver
         self._drain_seconds = drain_seconds
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._started = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._retiring: set[Endpoint] = set()
@@ -87,9 +92,11 @@ class Dispatcher:
         """
         if self.closed:
             raise UsageError("Channel is closed.")
-        endpoint = self._pick(call)
+        endpoint = self.balancer.pick(call)
+        if endpoint is not None and not endpoint.ready:
+            endpoint = self._pick(call)
         if endpoint is not None:
-            call.start(endpoint)
+            call.start(endpoint, call.timeout)
         else:
             self.start()
             self._admit(call)
@@ -112,7 +119,7 @@ class Dispatcher:
     def _admit(self, call: Waiting) -> None:
         if not self._fail_if_hopeless(call):
             remaining = call.time_remaining()
-            timer = None if remaining is None else self._loop.call_later(remaining, self._expire, call)
+            timer = None if remaining is None else self.loop.call_later(remaining, self._expire, call)
             self._waiting[call] = timer
 
     def _expire(self, call: Waiting) -> None:
@@ -121,6 +128,8 @@ class Dispatcher:
 
     def _serve_waiting(self) -> None:
         for call in list(self._waiting):
+            if call not in self._waiting:
+                continue  # cancelled meanwhile, by the done callback of another one
             if call.wait_for_ready:
                 call.tried = frozenset()  # something has changed since it was tried
             if self._start_if_possible(call) or self._fail_if_hopeless(call):
@@ -135,16 +144,17 @@ class Dispatcher:
             return True
         if endpoint is None:
             return False
-        call.start(endpoint)
+        call.start(endpoint, call.time_remaining())
         return True
 
     def _pick(self, call: Waiting) -> Endpoint | None:
-        balancer = self.balancer
-        while True:
+        balancer, endpoint = self.balancer, None
+        for _ in range(_PICKS):
             endpoint = balancer.pick_another(call, call.tried) if call.tried else balancer.pick(call)
             if endpoint is None or endpoint.ready:
-                return endpoint
+                break
             self._look_at(endpoint)  # its connection was lost since the last look
+        return endpoint
 
     def _fail_if_hopeless(self, call: Waiting) -> bool:
         if call.wait_for_ready or self.balancer.outlook(call.tried) is not Outlook.NONE:
@@ -177,7 +187,7 @@ class Dispatcher:
 
     async def change(self) -> None:
         """Return at the next change of anything that `state` may depend on."""
-        observer = self._loop.create_future()
+        observer = self.loop.create_future()
         self._observers.append(observer)
         await observer
 
@@ -275,7 +285,7 @@ class Dispatcher:
                 observer.set_result(None)
 
     def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
+        task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task

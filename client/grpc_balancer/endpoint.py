@@ -60,16 +60,16 @@ class Endpoint:
     def look(self) -> bool:
         """Note the state of the connection, and ask for one if there is none. Whether to look again soon."""
         state = self.channel.get_state(try_to_connect=True)
-        before = self.connectivity
+        before, asking = self.connectivity, False
         if state is ChannelConnectivity.READY:
-            self.error = ""
-            self.connectivity = state
-        elif before is not ChannelConnectivity.TRANSIENT_FAILURE:
+            self.error, self._probe = "", None
+        elif before is ChannelConnectivity.TRANSIENT_FAILURE:
             # gRFC A62: TRANSIENT_FAILURE is sticky, lest calls wait again and again for a connection that fails.
-            if state is ChannelConnectivity.TRANSIENT_FAILURE and not self._asked_why():
-                return True
-            self.connectivity = state
-        return self.connectivity is not before
+            state = before
+        elif state is ChannelConnectivity.TRANSIENT_FAILURE and not self._asked_why():
+            state, asking = ChannelConnectivity.CONNECTING, True  # it is told with its reason, a millisecond later
+        self.connectivity = state
+        return asking or state is not before
 
     def _asked_why(self) -> bool:
         """Find out why the connection failed, and tell whether that is done.

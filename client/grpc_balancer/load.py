@@ -12,31 +12,30 @@ import asyncio
 class Outstanding:
     """Calls in progress on one endpoint. It belongs to the endpoint, and so survives every change of the set."""
 
-    __slots__ = ("_waiters", "count")
+    __slots__ = ("count", "waiters")
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[asyncio.Future[None]] = []
+        """Whom to tell when `count` becomes zero: handles do."""
 
     def begin(self) -> Handle:
         """Count one more call until the returned handle is ended."""
         return Handle(self)
 
-    def ended_one(self) -> None:
-        """For handles: count one call less."""
-        self.count -= 1
-        if self._waiters and not self.count:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-
     async def wait_idle(self) -> None:
         """Return once no call is in progress. Bound it with a timeout: a stream may last for ever."""
         while self.count:
             waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+            self.waiters.append(waiter)
             await waiter
+
+    def tell_idle(self) -> None:
+        """End every `wait_idle`."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def __repr__(self) -> str:
         return f"<Outstanding {self.count}>"
@@ -56,4 +55,6 @@ class Handle:
         load = self._load
         if load is not None:
             self._load = None
-            load.ended_one()
+            load.count -= 1
+            if load.waiters and not load.count:
+                load.tell_idle()

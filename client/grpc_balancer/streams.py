@@ -7,13 +7,13 @@ grpcio 1.85 such a call keeps itself alive until the server or the deadline ends
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
 from grpc.aio import EOF, AioRpcError, UsageError
 
-from grpc_balancer.calls import BalancedCall, Request, Response, UnaryRequest, UnaryResponse, weak_listener
+from grpc_balancer.calls import Attempt, BalancedCall, Request, Response, UnaryResponse, WeakAttempt
 from grpc_balancer.endpoint import Endpoint
 from grpc_balancer.requests import Requests
 
@@ -22,8 +22,8 @@ _FINISHED = "RPC already finished."
 
 
 class _Abandonable(BalancedCall[Request, Response]):
-    def _listener(self) -> Callable[[Endpoint, Any], None]:
-        return weak_listener(self)
+    def _attempt(self, endpoint: Endpoint) -> Attempt:
+        return WeakAttempt(endpoint, self)
 
     def __del__(self) -> None:
         if self._native is not None and not self._done:
@@ -91,16 +91,10 @@ class _StreamRequest(_Abandonable[Request, Response]):
 
     _written = False
 
-    def __init__(
-        self,
-        requests: AsyncIterable[Request] | Iterable[Request] | None,
-        serialize: Callable[[Request], bytes] | None,
-        *arguments: Any,
-    ) -> None:
+    def __init__(self, *arguments: Any, serialize: Callable[[Request], bytes] | None) -> None:
         super().__init__(*arguments)
         self._serialize = serialize
-        self._requests = None if requests is None else Requests(requests, serialize, self.method)
-        self._dispatcher.place(self)
+        self._requests = None if self._request is None else Requests(self._request, serialize, self.method)
 
     def _outgoing(self) -> AsyncIterator[bytes] | None:
         return None if self._requests is None else self._requests.from_start()
@@ -140,9 +134,7 @@ class _StreamRequest(_Abandonable[Request, Response]):
         return self._requests is not None and self._requests.exhausted
 
 
-class UnaryStreamCall(
-    _StreamResponse[Request, Response], UnaryRequest[Request, Response], grpc.aio.UnaryStreamCall[Request, Response]
-):
+class UnaryStreamCall(_StreamResponse[Request, Response], grpc.aio.UnaryStreamCall[Request, Response]):
     """One request, a stream of responses."""
 
 
@@ -151,9 +143,9 @@ class StreamUnaryCall(
 ):
     """A stream of requests, one response."""
 
-    def _listener(self) -> Callable[[Endpoint, Any], None]:
+    def _attempt(self, endpoint: Endpoint) -> Attempt:
         # With an iterator it can end by itself, and does so even if nobody holds it, as a unary call does.
-        return super()._listener() if self._requests is None else self.attempt_ended
+        return super()._attempt(endpoint) if self._requests is None else Attempt(endpoint, self)
 
 
 class StreamStreamCall(

@@ -37,8 +37,7 @@ class Watch:
             self._timer = None
 
     def _tick(self) -> None:
-        self._timer = None
-        changed = self._look()
-        self._pause = FIRST_PAUSE if changed else min(2 * self._pause, LONGEST_PAUSE)
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._pause, self._tick)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._timer = self._loop.call_later(self._pause, self._tick)
+        if self._look():
+            self.hurry()

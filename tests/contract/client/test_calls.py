@@ -300,6 +300,24 @@ async def test_a_done_callback_after_the_end(channel: grpc.aio.Channel) -> None:
     assert seen == [call]
 
 
+@ours
+async def test_a_failing_done_callback(channel: grpc.aio.Channel) -> None:
+    """A done callback that raises is reported to the loop (grpc.aio 1.85 drops the others, and the response)."""
+
+    def fail(call: Any) -> None:
+        raise KeyError
+
+    reported: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+    call = Echo(channel).unary_unary(b"x")
+    seen: list[Any] = []
+    call.add_done_callback(fail)
+    call.add_done_callback(seen.append)
+    assert await call == b"x"
+    assert seen == [call]
+    assert [type(error) for error in reported] == [KeyError]
+
+
 async def test_status_without_awaiting_the_response(channel: grpc.aio.Channel) -> None:
     """Code and metadata can be had without the response."""
     call = Echo(channel).unary_unary(b"metadata x")

@@ -12,7 +12,10 @@ from grpc import ChannelConnectivity, StatusCode
 
 from grpc_balancer import Channel
 from grpc_balancer.testing import ManualResolver
+from grpc_balancer.watch import LONGEST_PAUSE
+from grpc_registry import Instance
 from tests.integration.client.certificate import self_signed
+from tests.integration.client.conftest import all_connected
 from tests.integration.client.echo import Echo, EchoServer, snapshot
 from tests.servers.ports import free_port
 
@@ -113,6 +116,25 @@ async def test_grace_ends_for_calls_that_wait(resolver: ManualResolver) -> None:
         await call
 
 
+async def test_a_channel_at_rest_looks_seldom(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """Once all is known, connections made and connections refused, the watch comes to rest, for every endpoint."""
+    refused = Instance("echo", f"127.0.0.1:{free_port()}", id="refused")
+    resolver.push(snapshot(1, servers[0].instance(), refused))
+    async with Channel("echo", resolver) as channel:
+        await all_connected(channel, 1)
+        watch = channel._dispatcher._watch
+        async with asyncio.timeout(10):
+            while watch._pause < LONGEST_PAUSE:  # noqa: ASYNC110  # nothing tells of rest
+                await asyncio.sleep(0.01)
+        await servers[0].stop()
+        await channel.wait_for_state_change(ChannelConnectivity.READY)
+        await servers[0].start()
+        await all_connected(channel, 1)
+        async with asyncio.timeout(10):
+            while watch._pause < LONGEST_PAUSE:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
 async def test_closing_what_was_never_used(resolver: ManualResolver) -> None:
     """A channel can be closed before its first call."""
     await Channel("echo", resolver).close()
@@ -122,6 +144,8 @@ FORGETFUL = """
 import asyncio, sys
 from grpc_balancer import Channel
 from grpc_balancer.testing import ManualResolver
+from grpc_balancer.watch import LONGEST_PAUSE
+from grpc_registry import Instance
 from grpc_registry import Instance, Snapshot
 
 async def main():

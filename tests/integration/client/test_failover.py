@@ -167,7 +167,8 @@ async def test_a_killed_server_costs_only_what_was_in_flight(
             in_flight = len(load.errors)
             await load.more(300)
             assert len(load.errors) == in_flight <= 2 * callers
-            assert {error.code() for error in load.errors} <= {StatusCode.UNAVAILABLE}
+            # INTERNAL is what grpc.aio 1.85 calls it when the write of a stream meets the loss.
+            assert {error.code() for error in load.errors} <= {StatusCode.UNAVAILABLE, StatusCode.INTERNAL}
             load.answers.clear()
             await asyncio.to_thread(processes[0].start)
             await load.until(lambda: load.answers["p0"] > 20)
