@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
 def _up(options: argparse.Namespace) -> int:
     guest = None
     if options.demo:
+        if options.replicas < 2:
+            raise SettingError("--replicas", "must be 2 or more for --demo, which kills an instance while others shop")
         from shop_services.demo.guest import visit  # loads stubs and a balancer, which nobody else needs
 
         guest = visit

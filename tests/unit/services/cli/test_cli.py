@@ -73,6 +73,12 @@ def test_up_refuses_a_data_directory_that_cannot_be_made(tmp_path: Path, capsys:
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
+def test_the_demo_needs_two_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """`shop up --demo --replicas 1` ends with 2 before anything is started: the demo kills an instance."""
+    assert cli.main(["up", "--demo", "--replicas", "1"]) == 2
+    assert capsys.readouterr().err.startswith("shop up: --replicas: must be 2 or more for --demo")
+
+
 def test_help_shows_the_commands() -> None:
     """`shop --help` names the commands and ends with 0."""
     result = run("--help")
