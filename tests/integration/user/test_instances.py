@@ -125,5 +125,5 @@ async def test_a_missing_database_is_one_reason_and_status_1(tmp_path: Path) -> 
     _, stderr = await asyncio.wait_for(child.communicate(), SECONDS)
     *logged, last = stderr.decode().splitlines()
     assert child.returncode == 1
-    assert last == "user: the database is not available"
+    assert last == "user: DATABASE_URL: the database is not available"
     assert json.loads(logged[-1])["error"] == "ConnectionRefusedError"
