@@ -11,9 +11,8 @@ from grpc_registry.lifecycle import Phase, serving
 from shop_services.gateway.server import HttpServer
 from shop_services.gateway.wiring import NAME, wire
 from shop_services.runtime import logs
-from shop_services.runtime.errors import Unavailable
 from shop_services.runtime.serve import connect, instance_of
-from shop_services.runtime.settings import Settings
+from shop_services.runtime.settings import SettingError, Settings
 
 DEFAULT_PORT = 8080
 METADATA = {"protocol": "http"}
@@ -30,8 +29,7 @@ async def serve(settings: Settings) -> None:
     The drain is that of every server (`grpc_registry.lifecycle`); `/readyz` answers 503 from its beginning.
 
     Raises:
-        SettingError: the registry's URL cannot be used.
-        Unavailable: nothing can be bound to the address now.
+        SettingError: the registry's URL cannot be used, or nothing can be bound to the address.
     """
     logs.configure(NAME, settings.instance_id, settings.log_level)
     with listen(settings) as listener:
@@ -54,10 +52,10 @@ async def serve(settings: Settings) -> None:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket that listens where the settings say. Raises `Unavailable`: who holds the port may let go of it."""
+    """A socket that listens where the settings say. Raises `SettingError`."""
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise Unavailable(f"SHOP_PORT: cannot bind {settings.bind}: {why}") from error
+        raise SettingError("SHOP_PORT", f"cannot bind {settings.bind}: {why}") from error

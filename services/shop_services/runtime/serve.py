@@ -52,9 +52,9 @@ async def serve(name: str, wire: Wiring, settings: Settings) -> None:
     The address is logged as `listening` before it is registered.
 
     Raises:
-        SettingError: the registry's URL cannot be used.
+        SettingError: the registry's URL cannot be used, or nothing can be bound to the address.
         StartError: `wire` refused.
-        Unavailable: something that `wire` needs is away, or nothing can be bound to the address now.
+        Unavailable: something that `wire` needs is away.
     """
     logs.configure(name, settings.instance_id, settings.log_level)
     async with connect(settings) as registry, wire(settings, registry) as app:
@@ -62,8 +62,7 @@ async def serve(name: str, wire: Wiring, settings: Settings) -> None:
         try:
             port = server.grpc.add_insecure_port(settings.bind)
         except RuntimeError:
-            # Not a wrong setting: who holds the port may let go of it, and a supervisor had better try again.
-            raise Unavailable(f"SHOP_PORT: cannot bind {settings.bind}: in use, or not an address of ours") from None
+            raise SettingError("SHOP_PORT", f"cannot bind {settings.bind}: in use, or not an address of ours") from None
         instance = instance_of(app.name, settings, port)
         await server.report(serving=True)
         async with serving(

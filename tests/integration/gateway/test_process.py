@@ -148,10 +148,10 @@ async def test_a_wrong_setting_is_refused(shared_etcd: Etcd, variable: str, valu
 
 
 async def test_a_port_in_use_is_refused(shared_etcd: Etcd) -> None:
-    """It exits with 1, since another try may succeed, and says which address it could not bind."""
+    """It exits with 2 and says which address it could not bind."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with gateway(shared_etcd, SHOP_PORT=str(port)) as running:
             _, error = await running.process.communicate()
-            assert await running.ended() == 1
+            assert await running.ended() == 2
     assert error.decode() == f"gateway: SHOP_PORT: cannot bind 127.0.0.1:{port}: Address already in use\n"

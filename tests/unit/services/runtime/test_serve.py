@@ -81,11 +81,11 @@ async def test_the_address_is_logged(capsys: pytest.CaptureFixture[str], log: St
 
 
 async def test_a_taken_port_is_refused_by_name(log: StringIO) -> None:
-    """Two servers do not share a port; the message names the variable, and trying again may help."""
+    """Two servers do not share a port; the message names the variable."""
     listener = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     async with listener:
-        with pytest.raises(Unavailable, match=f"^SHOP_PORT: cannot bind 127.0.0.1:{port}"):
+        with pytest.raises(SettingError, match=f"^SHOP_PORT: cannot bind 127.0.0.1:{port}"):
             await serve("user", wire, _settings(port=port))
 
 
