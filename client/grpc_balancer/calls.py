@@ -5,9 +5,8 @@ grpc.aio starts a call when it is made, not when it is awaited, and so do we, wi
 - If an endpoint is connected (nearly always), the multicallable picks it and starts grpc.aio's own call on its channel,
   at once and synchronously. What is returned wraps that call, and awaiting it awaits that call directly.
 - If none is, the call is an entry in the dispatcher, and a change that brings an endpoint starts it in the same way.
-- The end of an attempt comes as a done callback. If no server can have seen the attempt, the next one starts from
-  within the callback, before anybody who waits has noticed; who waits then finds that the attempt is not the current
-  one any more, and goes on with that.
+- If an attempt is followed by another (`attempts` says when), then before anybody who waits has noticed its end. Who
+  waits finds that the attempt is not the current one any more, and goes on with the current one, or waits for it.
 
 So a call that is never awaited, has only a done callback, is awaited twice or by two tasks, or is cancelled at any
 moment behaves as grpc.aio's does, and an undisturbed call costs two small objects and one callback more.
@@ -19,158 +18,29 @@ The request is serialized when the call is made, once for all attempts. A serial
 from __future__ import annotations
 
 import asyncio
-import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 import grpc.aio
 from grpc import StatusCode
-from grpc.aio import AioRpcError, UsageError
+from grpc.aio import AioRpcError
 
-from grpc_balancer.dispatcher import Dispatcher
-from grpc_balancer.endpoint import Endpoint, Route
-from grpc_balancer.failure import LOCALLY_CANCELLED, answer_of, local_error, never_reached, reason
-from grpc_balancer.load import Handle
+from grpc_balancer.attempts import Attempts
+from grpc_balancer.failure import LOCALLY_CANCELLED, local_error
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Metadata = grpc.aio.Metadata | Sequence[tuple[str, str | bytes]]
 
 
-class Attempt(Handle):
-    """The pick of an endpoint for a call, and its completion handle. It keeps the call alive, as grpc.aio does."""
-
-    __slots__ = ("_call", "_endpoint")
-
-    def __init__(self, endpoint: Endpoint, call: BalancedCall[Any, Any]) -> None:
-        Handle.__init__(self, endpoint.load)
-        self._endpoint = endpoint
-        self._call: Any = call
-
-    def on_done(self, native: Any) -> None:
-        """grpc.aio's call has its final status."""
-        self.end()
-        call, self._call = self._call, None
-        if call is not None:
-            call.attempt_ended(self._endpoint, native)
-
-
-class WeakAttempt(Attempt):
-    """One that lets go of its call when nobody else holds it."""
-
-    __slots__ = ()
-
-    def __init__(self, endpoint: Endpoint, call: BalancedCall[Any, Any]) -> None:
-        super().__init__(endpoint, call)
-        self._call = weakref.ref(call)
-
-    def on_done(self, native: Any) -> None:
-        if self._call is not None:
-            self._call = self._call()
-        super().on_done(native)
-
-
-class BalancedCall(Generic[Request, Response]):
-    """What the four kinds have in common: attempts, the wait for an endpoint, the end, and who wants to know of it.
+class BalancedCall(Attempts, Generic[Request, Response]):
+    """What the four kinds have in common: the wait for an attempt, the end, and who wants to know of them.
 
     It has all of `grpc.aio.Call`, which the four get as a base class with their kind's own.
     """
 
-    tried: frozenset[Endpoint] = frozenset()
-    _native: Any = None  # the current attempt's call; None while waiting, and once `_error` is set
-    _error: AioRpcError | None = None
     _done = False
     _callbacks: list[Callable[[Any], None]] | None = None
     _waiters: list[asyncio.Future[None]] | None = None
-
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        route: Route,
-        deserialize: Callable[[bytes], Response] | None,
-        request: Any,
-        timeout: float | None,
-        metadata: Metadata | None,
-        credentials: grpc.CallCredentials | None,
-        wait_for_ready: bool | None,
-        compression: grpc.Compression | None,
-    ) -> None:
-        if credentials is not None and not dispatcher.secure:
-            raise UsageError("Call credentials are only valid on secure channels")
-        # As it is now, for later attempts too.
-        self.metadata = None if metadata is None else grpc.aio.Metadata(*metadata)
-        self.timeout = timeout
-        self.wait_for_ready = wait_for_ready
-        self._dispatcher = dispatcher
-        self._route = route
-        self._deserialize = deserialize
-        self._request = request
-        self._deadline = None if timeout is None else dispatcher.clock() + timeout
-        self._credentials = credentials
-        self._compression = compression
-
-    @property
-    def method(self) -> str:
-        return self._route[1]
-
-    # Attempts
-
-    def start(self, endpoint: Endpoint, timeout: float | None) -> None:
-        """Make an attempt at `endpoint`, which may take `timeout` seconds."""
-        attempt = self._attempt(endpoint)
-        try:
-            # Never with wait_for_ready: it is here that calls wait, for any endpoint, not in one endpoint's channel.
-            self._native = native = endpoint.multicallable(self._route)(
-                self._outgoing(),
-                timeout=timeout,
-                metadata=self.metadata,
-                credentials=self._credentials,
-                compression=self._compression,
-            )
-        except Exception as error:
-            attempt.end()
-            self.fail(StatusCode.INTERNAL, f"the call could not be started: {error!r}")
-            return
-        native.add_done_callback(attempt.on_done)
-        if self._waiters is not None:
-            self._wake()
-
-    def _attempt(self, endpoint: Endpoint) -> Attempt:
-        return Attempt(endpoint, self)
-
-    def _outgoing(self) -> Any:
-        """The request, or the requests, for an attempt."""
-        return self._request
-
-    def _may_move(self) -> bool:
-        """Whether another attempt could still send everything, and nothing was received."""
-        return True
-
-    def attempt_ended(self, endpoint: Endpoint, native: Any) -> None:
-        """The current attempt is over: go on elsewhere, or end."""
-        # What was sent over a connection that still stands was seen, so most ends need no further look.
-        if (endpoint.ready and not endpoint.expelled) or not self._goes_on(endpoint, native):
-            self._end()
-
-    def _goes_on(self, endpoint: Endpoint, native: Any) -> bool:
-        code, details = answer_of(native.code()), answer_of(native.details()) or ""
-        if never_reached(code, details, endpoint.channel.get_state()) and self._may_move():
-            endpoint.error = reason(details)
-            self._native = None
-            self.tried |= {endpoint}
-            self._dispatcher.place_again(self, endpoint)
-            return True
-        if code is StatusCode.CANCELLED and endpoint.expelled:
-            self._native = None
-            address = endpoint.instance.address
-            self.fail(StatusCode.UNAVAILABLE, f"{address} left the registry, and was given up before the call ended")
-            return True
-        return False
-
-    def fail(self, code: StatusCode, details: str) -> None:
-        """End without an attempt."""
-        self._error = local_error(code, details)
-        self._end()
 
     def _end(self) -> None:
         self._done = True
@@ -186,6 +56,10 @@ class BalancedCall(Generic[Request, Response]):
                     self._dispatcher.loop.call_exception_handler({"message": message, "exception": error})
 
     # Waiting for an attempt
+
+    def _attempt_started(self) -> None:
+        if self._waiters is not None:
+            self._wake()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, None
@@ -250,11 +124,9 @@ class BalancedCall(Generic[Request, Response]):
         else:
             self._callbacks.append(callback)
 
-    def time_remaining(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - self._dispatcher.clock())
-
     async def initial_metadata(self) -> grpc.aio.Metadata:
         metadata: grpc.aio.Metadata = await self._ask("initial_metadata")
+        self._committed = True
         return metadata
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
@@ -301,10 +173,11 @@ class BalancedCall(Generic[Request, Response]):
         if self._deserialize is None:
             return message  # type: ignore[return-value]  # without a deserializer responses are bytes
         try:
-            return self._deserialize(message)
+            response: Response = self._deserialize(message)
         except Exception as error:
             details = f"the response of {self.method} cannot be deserialized: {error!r}"
             raise local_error(StatusCode.INTERNAL, details) from error
+        return response
 
     def __repr__(self) -> str:
         if self._native is not None:

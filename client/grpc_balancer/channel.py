@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,7 +25,8 @@ from grpc_balancer.multicallables import (
     UnaryUnaryMultiCallable,
 )
 from grpc_balancer.options import with_defaults
-from grpc_balancer.pickers import policy_named
+from grpc_balancer.pickers import policies, policy_named
+from grpc_balancer.service_config import ServiceConfig, parse
 from grpc_registry import Resolver
 from grpc_registry.instance import check_name
 
@@ -32,6 +34,10 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Serializer = Callable[[Request], bytes] | None
 Deserializer = Callable[[bytes], Response] | None
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_POLICY = "least_outstanding"
 
 DRAIN_SECONDS = 600.0
 """How long calls may go on at an endpoint that left the registry (Envoy's `--drain-time-s`)."""
@@ -47,7 +53,9 @@ class Channel(grpc.aio.Channel):
         service: the logical name, like `product`.
         resolver: anything with `watch(service)`: a connected `grpc_registry` registry, or a `testing.ManualResolver`.
         policy: how an endpoint is chosen: `least_outstanding`, `round_robin`, `weighted_round_robin`, `random`,
-            `pick_first`, or a name given to `register_policy`.
+            `pick_first`, or a name given to `register_policy`. Without, what the service config says, else the first.
+        service_config: the standard gRPC service config, as JSON text or as a mapping: per method a timeout, whether to
+            wait for ready, and when to retry; see `service_config` and `retry`.
         credentials: TLS to every endpoint; without, the connections are plain text.
         options: gRPC channel options for the endpoints' connections, over this library's defaults (`options.DEFAULTS`).
         interceptors: grpc.aio client interceptors; they see each call once, however many endpoints it tries.
@@ -56,7 +64,7 @@ class Channel(grpc.aio.Channel):
         rng, clock: where chance and time (in seconds, never going back) come from, for tests that repeat exactly.
 
     Raises:
-        ValueError: the service's name, the policy or an option is none.
+        ValueError: the service's name, the policy or an option is none; `InvalidServiceConfig` for the service config.
         TypeError: the resolver is none.
         RuntimeError: there is no running event loop.
     """
@@ -66,7 +74,8 @@ class Channel(grpc.aio.Channel):
         service: str,
         resolver: Resolver,
         *,
-        policy: str = "least_outstanding",
+        policy: str | None = None,
+        service_config: Mapping[str, Any] | str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         options: Iterable[Sequence[Any]] = (),
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
@@ -80,12 +89,15 @@ class Channel(grpc.aio.Channel):
             raise TypeError(f"resolver {resolver!r}: an object with watch(service), such as a connected registry")
         if not drain_seconds >= 0:
             raise ValueError(f"drain_seconds {drain_seconds!r}: a number of seconds, at least 0")
-        self._policy = policy
+        config = ServiceConfig() if service_config is None else parse(service_config, policies())
+        _warn_of_what_is_not_done(service, config)
+        self._policy = policy if policy is not None else config.policy or DEFAULT_POLICY
         self._dispatcher = Dispatcher(
             service,
             resolver,
-            policy_named(policy),
+            policy_named(self._policy),
             connector(with_defaults(options), credentials, compression),
+            config,
             secure=credentials is not None,
             drain_seconds=drain_seconds,
             rng=rng or random.Random(),
@@ -179,3 +191,12 @@ class Channel(grpc.aio.Channel):
 
     def __repr__(self) -> str:
         return f"<Channel {self._policy} {self._dispatcher!r}>"
+
+
+def _warn_of_what_is_not_done(service: str, config: ServiceConfig) -> None:
+    """A config must not be obeyed by half in silence."""
+    hedged = sorted(path or "all methods" for path, method in config.methods.items() if method.hedging)
+    if hedged:
+        _log.warning("the service config of %r has a hedgingPolicy, which is not executed yet: %s", service, hedged)
+    if config.health_service is not None:
+        _log.warning("the service config of %r has a healthCheckConfig, which is not executed yet", service)

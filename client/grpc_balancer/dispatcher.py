@@ -1,7 +1,8 @@
 """Brings calls and endpoints together: the I/O around `Balancer`, and the calls that wait for an endpoint.
 
 Its tasks end in `close`: one reads the resolver, and one for each retired endpoint lets its calls finish. Calls have
-none: a call that waits is an entry with, if it has a deadline, a timer, and starts when a change brings an endpoint.
+none: a call that waits is an entry with, if it has a deadline, a timer, and starts when a change brings an endpoint; a
+call that backs off before a retry is an entry with a timer, and looks for an endpoint when that ends.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from grpc_balancer.balancer import Balancer, Changes
 from grpc_balancer.endpoint import Connect, Endpoint
 from grpc_balancer.outlook import Outlook
 from grpc_balancer.pickers.contract import CallInfo, PickerFactory
+from grpc_balancer.retry import Throttle
+from grpc_balancer.service_config import ServiceConfig
 from grpc_balancer.watch import Watch
 from grpc_registry import Resolution, Resolver, Unresolved
 
@@ -37,7 +40,7 @@ class Waiting(CallInfo, Protocol):
     """A call as it looks from here while no endpoint has it."""
 
     tried: frozenset[Endpoint]
-    """Endpoints that it did not reach."""
+    """Endpoints that it did not reach, or that failed it."""
 
     timeout: float | None
     wait_for_ready: bool | None
@@ -49,6 +52,9 @@ class Waiting(CallInfo, Protocol):
 
     def fail(self, code: StatusCode, details: str) -> None:
         """End without an attempt."""
+
+    def find_none(self, details: str) -> None:
+        """There is no endpoint, nor hope of one: end, or back off."""
 
     def cancel(self) -> bool: ...
 
@@ -62,6 +68,7 @@ class Dispatcher:
         resolver: Resolver,
         policy: PickerFactory,
         connect: Connect,
+        config: ServiceConfig,
         *,
         secure: bool,
         drain_seconds: float,
@@ -69,7 +76,10 @@ class Dispatcher:
         clock: Callable[[], float],
     ) -> None:
         self.balancer: Balancer[Endpoint] = Balancer(service, policy, connect, rng, clock)
+        self.config = config
+        self.throttle = None if config.throttling is None else Throttle(config.throttling)
         self.secure = secure
+        self.rng = rng
         self.clock = clock
         self.closed = False
         self._resolver = resolver
@@ -79,6 +89,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._retiring: set[Endpoint] = set()
         self._waiting: dict[Waiting, asyncio.TimerHandle | None] = {}
+        self._backing_off: dict[Waiting, asyncio.TimerHandle] = {}
         self._observers: list[asyncio.Future[None]] = []
         self._watch = Watch(self._look_at_all)
 
@@ -93,7 +104,7 @@ class Dispatcher:
         if self.closed:
             raise UsageError("Channel is closed.")
         endpoint = self.balancer.pick(call)
-        if endpoint is not None and not endpoint.ready:
+        if endpoint is not None and not endpoint.line.ready:
             endpoint = self._pick(call)
         if endpoint is not None:
             call.start(endpoint, call.timeout)
@@ -107,17 +118,29 @@ class Dispatcher:
         if not self._start_if_possible(call):
             self._admit(call)
 
+    def place_later(self, call: Waiting, delay: float) -> None:
+        """In `delay` seconds start `call` at an endpoint that it has not tried, else at any, or let it wait or fail."""
+        self._backing_off[call] = self.loop.call_later(delay, self._end_backoff, call)
+
+    def _end_backoff(self, call: Waiting) -> None:
+        self.forget(call)
+        if not self._start_if_possible(call):
+            call.tried = frozenset()
+            if not self._start_if_possible(call):
+                self._admit(call)
+
     def forget(self, call: Waiting) -> None:
         """The call waits no more."""
-        if call in self._waiting:
-            timer = self._waiting.pop(call)
+        for timer in (self._waiting.pop(call, None), self._backing_off.pop(call, None)):
             if timer is not None:
                 timer.cancel()
-            if self.closed:
-                self._tell_observers()
+        if self.closed:
+            self._tell_observers()
 
     def _admit(self, call: Waiting) -> None:
-        if not self._fail_if_hopeless(call):
+        if self._is_hopeless(call):
+            call.find_none(self.balancer.describe())
+        else:
             remaining = call.time_remaining()
             timer = None if remaining is None else self.loop.call_later(remaining, self._expire, call)
             self._waiting[call] = timer
@@ -132,8 +155,11 @@ class Dispatcher:
                 continue  # cancelled meanwhile, by the done callback of another one
             if call.wait_for_ready:
                 call.tried = frozenset()  # something has changed since it was tried
-            if self._start_if_possible(call) or self._fail_if_hopeless(call):
+            if self._start_if_possible(call):
                 self.forget(call)
+            elif self._is_hopeless(call):
+                self.forget(call)
+                call.find_none(self.balancer.describe())
 
     def _start_if_possible(self, call: Waiting) -> bool:
         try:
@@ -151,16 +177,13 @@ class Dispatcher:
         balancer, endpoint = self.balancer, None
         for _ in range(_PICKS):
             endpoint = balancer.pick_another(call, call.tried) if call.tried else balancer.pick(call)
-            if endpoint is None or endpoint.ready:
+            if endpoint is None or endpoint.line.ready:
                 break
             self._look_at(endpoint)  # its connection was lost since the last look
         return endpoint
 
-    def _fail_if_hopeless(self, call: Waiting) -> bool:
-        if call.wait_for_ready or self.balancer.outlook(call.tried) is not Outlook.NONE:
-            return False
-        call.fail(StatusCode.UNAVAILABLE, self.balancer.describe())
-        return True
+    def _is_hopeless(self, call: Waiting) -> bool:
+        return not call.wait_for_ready and self.balancer.outlook(call.tried) is Outlook.NONE
 
     # For the channel
 
@@ -201,7 +224,7 @@ class Dispatcher:
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     await self._all_calls_ended()
-        for call in list(self._waiting):
+        for call in [*self._waiting, *self._backing_off]:
             call.cancel()
         tasks = list(self._tasks)
         for task in tasks:
@@ -215,7 +238,7 @@ class Dispatcher:
             busy = [endpoint for endpoint in self._all_endpoints() if endpoint.load.count]
             if busy:
                 await busy[0].load.wait_idle()
-            elif self._waiting:
+            elif self._waiting or self._backing_off:
                 await self.change()
             else:
                 return
@@ -297,5 +320,6 @@ class Dispatcher:
 
     def __repr__(self) -> str:
         waiting = f", {len(self._waiting)} calls waiting" if self._waiting else ""
+        backing_off = f", {len(self._backing_off)} calls backing off" if self._backing_off else ""
         retiring = f", {len(self._retiring)} retiring" if self._retiring else ""
-        return f"{self.state.name.lower()} {self.balancer!r}{retiring}{waiting}"
+        return f"{self.state.name.lower()} {self.balancer!r}{retiring}{waiting}{backing_off}"

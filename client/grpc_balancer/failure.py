@@ -23,6 +23,8 @@ T = TypeVar("T")
 LOCALLY_CANCELLED = "Locally cancelled by application!"
 """grpc.aio's own words for it."""
 
+_ABANDONED = "Cancelled upon garbage collection!"
+
 _NO_CONNECTION = ("failed to connect to all addresses", "errors resolving ", "DNS resolution failed")
 
 _PREAMBLE = re.compile(
@@ -38,6 +40,11 @@ def never_reached(code: StatusCode | None, details: str | None, state: ChannelCo
         and state is not ChannelConnectivity.READY
         and (details or "").startswith(_NO_CONNECTION)
     )
+
+
+def cancelled_here(code: StatusCode | None, details: str) -> bool:
+    """Whether we, or our caller, cancelled the call, and not its server."""
+    return code is StatusCode.CANCELLED and details in (LOCALLY_CANCELLED, _ABANDONED)
 
 
 def reason(details: str) -> str:

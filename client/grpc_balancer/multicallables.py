@@ -7,7 +7,8 @@ from typing import Any, Generic
 
 import grpc.aio
 
-from grpc_balancer.calls import Metadata, Request, Response, UnaryUnaryCall
+from grpc_balancer.attempts import Metadata
+from grpc_balancer.calls import Request, Response, UnaryUnaryCall
 from grpc_balancer.dispatcher import Dispatcher
 from grpc_balancer.endpoint import Route
 from grpc_balancer.streams import StreamStreamCall, StreamUnaryCall, UnaryStreamCall
@@ -16,7 +17,7 @@ Requests = AsyncIterable[Request] | Iterable[Request]
 
 
 class MultiCallable(Generic[Request, Response]):
-    """A method of a service, with its serializers."""
+    """A method of a service, with its serializers and what the service config says of it."""
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class MultiCallable(Generic[Request, Response]):
     ) -> None:
         self.route = route
         self._dispatcher = dispatcher
+        self._config = dispatcher.config.method(route[1])
         self._serialize = serialize
         self._deserialize = deserialize
 
@@ -36,7 +38,7 @@ class MultiCallable(Generic[Request, Response]):
         return type(self)(self._dispatcher, (kind, method, registered), self._serialize, self._deserialize)
 
     def _make(self, kind: Callable[..., Any], request: Any, *arguments: Any, **named: Any) -> Any:
-        call = kind(self._dispatcher, self.route, self._deserialize, request, *arguments, **named)
+        call = kind(self._dispatcher, self.route, self._config, self._deserialize, request, *arguments, **named)
         self._dispatcher.place(call)
         return call
 
@@ -65,6 +67,7 @@ class UnaryUnaryMultiCallable(MultiCallable[Request, Response], grpc.aio.UnaryUn
         call: UnaryUnaryCall[Request, Response] = UnaryUnaryCall(
             self._dispatcher,
             self.route,
+            self._config,
             self._deserialize,
             request if self._serialize is None else self._serialize(request),
             timeout,

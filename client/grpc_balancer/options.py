@@ -32,6 +32,13 @@ DEFAULTS: Options = (
     ("grpc.keepalive_permit_without_calls", 0),
 )
 
+FOR_RETRIES: Options = (
+    ("grpc.enable_retries", 0),
+    # Retries are rare: let the connection go a minute after the last.
+    ("grpc.client_idle_timeout_ms", 60_000),
+)
+"""What differs for the connection that an endpoint has for retries, see `endpoint`."""
+
 FAST_KEEPALIVE: Options = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 4_000),
@@ -56,11 +63,13 @@ def with_defaults(options: Iterable[Sequence[Any]]) -> Options:
     """The defaults, replaced and completed by `options`.
 
     Raises:
-        ValueError: an option is no pair of a name and a value.
+        ValueError: an option is no pair of a name and a value, or is a service config.
     """
     merged: dict[str, Any] = dict(DEFAULTS)
     for option in options:
         if isinstance(option, str) or len(option) != 2 or not isinstance(option[0], str):
             raise ValueError(f"channel option {option!r}: a pair of a name and a value")
+        if option[0] == "grpc.service_config":  # each endpoint's connection would obey it, beside what we do
+            raise ValueError("channel option 'grpc.service_config': give it to the channel as service_config")
         merged[option[0]] = option[1]
     return tuple(merged.items())

@@ -13,8 +13,9 @@ from typing import Any
 import grpc.aio
 from grpc.aio import EOF, AioRpcError, UsageError
 
-from grpc_balancer.calls import Attempt, BalancedCall, Request, Response, UnaryResponse, WeakAttempt
-from grpc_balancer.endpoint import Endpoint
+from grpc_balancer.attempts import Attempt, WeakAttempt
+from grpc_balancer.calls import BalancedCall, Request, Response, UnaryResponse
+from grpc_balancer.endpoint import Endpoint, Line
 from grpc_balancer.requests import Requests
 
 _MIXED_STYLES = "The iterator and read/write APIs may not be mixed on a single RPC."
@@ -22,8 +23,8 @@ _FINISHED = "RPC already finished."
 
 
 class _Abandonable(BalancedCall[Request, Response]):
-    def _attempt(self, endpoint: Endpoint) -> Attempt:
-        return WeakAttempt(endpoint, self)
+    def _attempt(self, endpoint: Endpoint, line: Line) -> Attempt:
+        return WeakAttempt(endpoint, line, self)
 
     def __del__(self) -> None:
         if self._native is not None and not self._done:
@@ -34,10 +35,6 @@ class _StreamResponse(_Abandonable[Request, Response]):
     """A call whose responses are read, by `read()` or by iteration, never both."""
 
     _iterated: bool | None = None
-    _received = False
-
-    def _may_move(self) -> bool:
-        return not self._received and super()._may_move()
 
     def __aiter__(self) -> AsyncIterator[Response]:
         self._use(iteration=True)
@@ -64,7 +61,7 @@ class _StreamResponse(_Abandonable[Request, Response]):
                 raise
             if message is EOF:
                 return EOF
-            self._received = True
+            self._committed = True
             return self._decoded(message)
 
     def _use(self, *, iteration: bool) -> None:
@@ -99,9 +96,9 @@ class _StreamRequest(_Abandonable[Request, Response]):
     def _outgoing(self) -> AsyncIterator[bytes] | None:
         return None if self._requests is None else self._requests.from_start()
 
-    def _may_move(self) -> bool:
+    def _may_be_repeated(self) -> bool:
         first_is_here = not self._written if self._requests is None else self._requests.replayable
-        return first_is_here and super()._may_move()
+        return first_is_here and super()._may_be_repeated()
 
     async def write(self, request: Request) -> None:
         message = request if self._serialize is None else self._serialize(request)
@@ -143,9 +140,9 @@ class StreamUnaryCall(
 ):
     """A stream of requests, one response."""
 
-    def _attempt(self, endpoint: Endpoint) -> Attempt:
+    def _attempt(self, endpoint: Endpoint, line: Line) -> Attempt:
         # With an iterator it can end by itself, and does so even if nobody holds it, as a unary call does.
-        return super()._attempt(endpoint) if self._requests is None else Attempt(endpoint, self)
+        return super()._attempt(endpoint, line) if self._requests is None else Attempt(endpoint, line, self)
 
 
 class StreamStreamCall(

@@ -16,6 +16,7 @@ from grpc_balancer import (
     CallInfo,
     Candidate,
     Channel,
+    InvalidServiceConfig,
     Outstanding,
     Picker,
     PickerFactory,
@@ -81,6 +82,7 @@ async def configuring(resolver: grpc_registry.Resolver) -> None:
         "product",
         resolver,
         policy="weighted_round_robin",
+        service_config={"methodConfig": [{"name": [{"service": "shop.product.v1.ProductService"}], "timeout": "2s"}]},
         credentials=grpc.ssl_channel_credentials(),
         options=[*FAST_KEEPALIVE, ("grpc.max_receive_message_length", -1)],
         interceptors=[Tag()],
@@ -94,6 +96,10 @@ async def configuring(resolver: grpc_registry.Resolver) -> None:
     await channel.channel_ready()
     await channel.close(grace=5)
     grpc.aio.server(options=SERVER_FAST_KEEPALIVE)
+    try:
+        Channel("product", resolver, service_config="{}")
+    except InvalidServiceConfig as error:
+        assert_type((error.path, error.reason), tuple[str, str])
 
 
 class First:

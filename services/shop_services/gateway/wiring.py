@@ -21,6 +21,7 @@ from shop_services.gateway.app import make_app
 from shop_services.gateway.openapi import Comments, make_document
 from shop_services.gateway.probes import Probes
 from shop_services.gateway.transcoder import Limits, Transcoder
+from shop_services.runtime.retrying import service_config
 from shop_services.runtime.settings import Settings
 
 NAME = "gateway"
@@ -51,7 +52,9 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[Gateway]
     """The gateway, with a channel to each service that it finds in `registry`."""
     async with AsyncExitStack() as stack:
         channels = {
-            name: await stack.enter_async_context(Channel(name, registry, options=FAST_KEEPALIVE))
+            name: await stack.enter_async_context(
+                Channel(name, registry, service_config=service_config(), options=FAST_KEEPALIVE)
+            )
             for name in sorted(set(SERVED_BY.values()))
         }
         limits = Limits(timeout=settings.gateway_timeout, body=settings.gateway_max_body)

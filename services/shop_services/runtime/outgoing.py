@@ -11,6 +11,7 @@ import grpc
 from grpc_balancer import FAST_KEEPALIVE, Channel
 from grpc_registry import Resolver
 from shop_services.runtime.context import REQUEST_ID, current
+from shop_services.runtime.retrying import service_config
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds that a call with one response may take where nothing else says so. A stream may then take for ever."""
@@ -62,8 +63,11 @@ class OutgoingChannel(grpc.aio.Channel):
 
 
 def service_channel(service: str, registry: Resolver) -> OutgoingChannel:
-    """A channel to all instances of another service of the shop, for a `wiring.py` to open and close."""
-    return OutgoingChannel(Channel(service, registry, options=FAST_KEEPALIVE))
+    """A channel to all instances of another service of the shop, for a `wiring.py` to open and close.
+
+    Calls that the protos declare repeatable are retried, see `retrying`.
+    """
+    return OutgoingChannel(Channel(service, registry, service_config=service_config(), options=FAST_KEEPALIVE))
 
 
 def _outgoing(call: Callable[..., Any], default: float | None) -> Callable[..., Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from grpc_balancer import Channel
 from grpc_balancer.testing import ManualResolver
-from tests.integration.client.echo import EchoServer, snapshot
+from tests.integration.client.echo import EchoProcess, EchoServer, snapshot
 
 
 @pytest.fixture
@@ -18,6 +19,19 @@ async def servers() -> AsyncIterator[list[EchoServer]]:
     yield started
     for server in started:
         await server.stop()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[list[EchoProcess]]:
+    """Three servers in processes of their own, p0, p1 and p2, running."""
+    made = [EchoProcess(tmp_path, f"p{number}") for number in range(3)]
+    try:
+        for process in made:
+            process.start()
+        yield made
+    finally:
+        for process in made:
+            process.kill()
 
 
 @pytest.fixture

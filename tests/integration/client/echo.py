@@ -12,6 +12,7 @@ import contextlib
 import json
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -192,6 +193,17 @@ async def serve(name: str, port: int, options: str, registry: str) -> None:
             connected = await stack.enter_async_context(grpc_registry.connect(registry, ttl=3))
             connected.register(server.instance())
         await asyncio.Event().wait()
+
+
+def kill_and_let_grpc_know(*processes: EchoProcess) -> None:
+    """Kill the processes, and give gRPC's threads, which run while the event loop is blocked here, time to notice.
+
+    A call that was made before has its endpoint and thinks that it is connected, but has not been sent yet: that comes
+    with the loop's next turn.
+    """
+    for process in processes:
+        process.kill()
+    time.sleep(0.3)
 
 
 def snapshot(revision: int, *instances: Instance, stale: bool = False, relisted: bool = False) -> Snapshot:

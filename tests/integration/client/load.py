@@ -43,6 +43,14 @@ class Load:
             self._news.notify_all()
 
 
+def status_lost(error: grpc.aio.AioRpcError) -> bool:
+    """Whether grpc.aio lost the status, as it may do for a stream that the server ends while requests are being sent.
+
+    https://github.com/grpc/grpc/issues/36066, open in 1.85.
+    """
+    return error.details() == "Internal error from Core"
+
+
 @contextlib.asynccontextmanager
 async def under_load(channel: grpc.aio.Channel, callers: int = 8) -> AsyncIterator[Load]:
     """Callers that ask for the server's name over and over: by turns in one request, and in a stream."""

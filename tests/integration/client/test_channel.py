@@ -144,8 +144,6 @@ FORGETFUL = """
 import asyncio, sys
 from grpc_balancer import Channel
 from grpc_balancer.testing import ManualResolver
-from grpc_balancer.watch import LONGEST_PAUSE
-from grpc_registry import Instance
 from grpc_registry import Instance, Snapshot
 
 async def main():

@@ -11,8 +11,7 @@ import pytest
 from grpc_balancer import Channel
 from grpc_balancer.testing import ManualResolver
 from tests.integration.client.conftest import all_connected
-from tests.integration.client.echo import UNARY_UNARY, Echo, EchoProcess, EchoServer, snapshot
-from tests.integration.client.test_failover import kill_and_let_grpc_know
+from tests.integration.client.echo import UNARY_UNARY, Echo, EchoProcess, EchoServer, kill_and_let_grpc_know, snapshot
 
 
 class Tag(grpc.aio.UnaryUnaryClientInterceptor):

@@ -1,0 +1,121 @@
+"""A real server that fails as it is told, one call after another, and remembers what it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+from grpc import StatusCode
+
+from grpc_registry import Instance
+from tests.integration.client.echo import STREAM_STREAM, STREAM_UNARY, UNARY_STREAM, UNARY_UNARY
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Fail:
+    """How one call fails: after some seconds, after `headers`, if any, and after so many `messages` of a stream."""
+
+    code: StatusCode = StatusCode.UNAVAILABLE
+    trailing: Metadata = ()
+    headers: Metadata | None = None
+    messages: int = 0
+    after: float = 0.0
+
+
+class ScriptedServer(grpc.GenericRpcHandler):
+    """Serves the methods of `echo`. Calls fail as `script` says, one each; then they are answered.
+
+    The answer is the server's name, after all that was received.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.script: deque[Fail] = deque()
+        self.seen: list[dict[str, Any]] = []
+        """The metadata of each call."""
+        self.times: list[float] = []
+        self.port = 0
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._arrived = asyncio.Condition()
+
+    async def start(self) -> ScriptedServer:
+        self._server.add_generic_rpc_handlers([self])
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        return self
+
+    async def stop(self) -> None:
+        await self._server.stop(None)
+
+    def instance(self) -> Instance:
+        return Instance("echo", f"127.0.0.1:{self.port}", id=self.name)
+
+    def fails(self, *how: Fail, times: int = 1) -> None:
+        """Let the next calls fail: like that, so many times over."""
+        self.script.extend((how or (Fail(),)) * times)
+
+    def previous_attempts(self) -> list[str | None]:
+        """What each call said of the attempts before it."""
+        return [metadata.get("grpc-previous-rpc-attempts") for metadata in self.seen]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition`, which is about this server's calls, is true. Fails after 10 s."""
+        async with asyncio.timeout(10), self._arrived:
+            await self._arrived.wait_for(condition)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        match handler_call_details.method:
+            case method if method == UNARY_UNARY:
+                return grpc.unary_unary_rpc_method_handler(self._unary_unary)
+            case method if method == UNARY_STREAM:
+                return grpc.unary_stream_rpc_method_handler(self._unary_stream)
+            case method if method == STREAM_UNARY:
+                return grpc.stream_unary_rpc_method_handler(self._stream_unary)
+            case method if method == STREAM_STREAM:
+                return grpc.stream_stream_rpc_method_handler(self._stream_stream)
+        return None
+
+    async def _take(self, context: Any) -> Fail | None:
+        self.seen.append(dict(context.invocation_metadata()))
+        self.times.append(asyncio.get_running_loop().time())
+        async with self._arrived:
+            self._arrived.notify_all()
+        return self.script.popleft() if self.script else None
+
+    async def _respond(self, received: Sequence[bytes], fail: Fail | None, context: Any) -> AsyncIterator[bytes]:
+        answer = b" ".join((*received, self.name.encode()))
+        if fail is None:
+            yield answer
+            return
+        await asyncio.sleep(fail.after)
+        if fail.headers is not None:
+            await context.send_initial_metadata(fail.headers)
+        for _ in range(fail.messages):
+            yield answer
+        await context.abort(fail.code, f"{self.name} was told to fail", fail.trailing)
+
+    async def _unary_unary(self, request: bytes, context: Any) -> bytes:
+        fail = await self._take(context)
+        return await anext(self._respond([request], fail, context))
+
+    async def _unary_stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        fail = await self._take(context)
+        async for response in self._respond([request], fail, context):
+            yield response
+
+    async def _stream_unary(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
+        fail = await self._take(context)
+        received = [request async for request in requests]
+        return await anext(self._respond(received, fail, context))
+
+    async def _stream_stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        fail = await self._take(context)
+        received = [await anext(aiter(requests))]
+        async for response in self._respond(received, fail, context):
+            yield response
