@@ -70,7 +70,7 @@ class Orders:
         before = None if cursor is None else str(cursor[0])
         async with self._database.snapshot() as connection:
             found = await storage.page(connection, user_id, status, before, size + 1)
-        return make_page(found, size, query, lambda order: (order.id,), _weight)
+        return make_page(found, size, query, lambda order: (order.id,), lambda order: order.weight)
 
     async def cancel(self, order_id: str, reason: str, etag: str, mutation: Mutation[Order, R]) -> R:
         """Call an order off.
@@ -127,7 +127,3 @@ class Orders:
         if not exists.result():
             raise FailedPrecondition("USER", f"user/{user_id}", f"there is no user {user_id!r}", reason="NO_SUCH_USER")
         return items
-
-
-def _weight(order: Order) -> int:
-    return order.weight

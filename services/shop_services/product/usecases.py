@@ -86,7 +86,7 @@ class Products:
         after = 0 if cursor is None else int(cursor[0])
         async with self._database.reading() as connection:
             found = await storage.page(connection, category, after, size + 1)
-        return make_page(found, size, query, lambda product: (product.position,), _weight)
+        return make_page(found, size, query, lambda product: (product.position,), lambda product: product.weight)
 
     async def update(self, product_id: str, changes: Changes, etag: str, mutation: Mutation[Product, R]) -> R:
         """Change a product. What changes nothing is no change. Raises `NotFound`, or `Aborted` for another's `etag`."""
@@ -124,7 +124,3 @@ class Products:
         reply = await mutation.commit(work)
         self._feed.notice()
         return reply
-
-
-def _weight(product: Product) -> int:
-    return product.weight
