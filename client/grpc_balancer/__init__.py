@@ -4,7 +4,7 @@ from grpc_balancer.channel import Channel
 from grpc_balancer.load import Outstanding
 from grpc_balancer.options import FAST_KEEPALIVE, SERVER_FAST_KEEPALIVE
 from grpc_balancer.pickers import CallInfo, Candidate, Picker, PickerFactory, policies, register_policy
-from grpc_balancer.service_config import InvalidServiceConfig
+from grpc_registry.service_config import InvalidServiceConfig
 
 __all__ = [
     "FAST_KEEPALIVE",

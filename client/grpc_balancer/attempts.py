@@ -24,7 +24,7 @@ from grpc_balancer.endpoint import Endpoint, Line, Route
 from grpc_balancer.failure import answer_of, cancelled_here, local_error, never_reached, reason
 from grpc_balancer.load import Handle
 from grpc_balancer.retry import NEVER, PUSHBACK, Retrying, pushback
-from grpc_balancer.service_config import MethodConfig
+from grpc_registry.service_config import MethodConfig
 
 Metadata = grpc.aio.Metadata | Sequence[tuple[str, str | bytes]]
 

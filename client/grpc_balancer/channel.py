@@ -26,9 +26,9 @@ from grpc_balancer.multicallables import (
 )
 from grpc_balancer.options import with_defaults
 from grpc_balancer.pickers import policies, policy_named
-from grpc_balancer.service_config import ServiceConfig, parse
 from grpc_registry import Resolver
 from grpc_registry.instance import check_name
+from grpc_registry.service_config import ServiceConfig, parse
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -91,7 +91,8 @@ class Channel(grpc.aio.Channel):
             raise ValueError(f"drain_seconds {drain_seconds!r}: a number of seconds, at least 0")
         config = ServiceConfig() if service_config is None else parse(service_config, policies())
         _warn_of_what_is_not_done(service, config)
-        self._policy = policy if policy is not None else config.policy or DEFAULT_POLICY
+        said = DEFAULT_POLICY if config.balancing is None else config.balancing.policy
+        self._policy = said if policy is None else policy
         self._dispatcher = Dispatcher(
             service,
             resolver,

@@ -19,12 +19,13 @@ from grpc.aio import UsageError
 
 from grpc_balancer.balancer import Balancer, Changes
 from grpc_balancer.endpoint import Connect, Endpoint
+from grpc_balancer.load import Outcome
 from grpc_balancer.outlook import Outlook
 from grpc_balancer.pickers.contract import CallInfo, PickerFactory
 from grpc_balancer.retry import Throttle
-from grpc_balancer.service_config import ServiceConfig
 from grpc_balancer.watch import Watch
 from grpc_registry import Resolution, Resolver, Unresolved
+from grpc_registry.service_config import ServiceConfig
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +137,9 @@ class Dispatcher:
                 timer.cancel()
         if self.closed:
             self._tell_observers()
+
+    def finished(self, endpoint: Endpoint, outcome: Outcome, elapsed: float) -> None:
+        """An attempt at `endpoint` has ended, `elapsed` seconds after it was started."""
 
     def _admit(self, call: Waiting) -> None:
         if self._is_hopeless(call):

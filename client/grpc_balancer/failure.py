@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from grpc import ChannelConnectivity, StatusCode
 from grpc.aio import AioRpcError, Metadata
 
+from grpc_balancer.load import Outcome
+
 T = TypeVar("T")
 
 LOCALLY_CANCELLED = "Locally cancelled by application!"
@@ -31,6 +33,27 @@ _PREAMBLE = re.compile(
     r"(failed to connect to all addresses; last error: )?"
     r"([A-Z_]+: )?((ipv4|ipv6|unix):\S+: )?(Failed to connect to remote host: )?"
 )
+
+
+_BLAMED = frozenset(
+    {
+        StatusCode.DATA_LOSS,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.INTERNAL,
+        StatusCode.RESOURCE_EXHAUSTED,
+        StatusCode.UNAVAILABLE,
+        StatusCode.UNKNOWN,
+    }
+)
+"""Statuses that Envoy counts as 5xx, less UNIMPLEMENTED, which all instances of a version share, and with
+RESOURCE_EXHAUSTED, by which a server says that it has too much to do."""
+
+
+def outcome_of(code: StatusCode | None, details: str | None) -> Outcome:
+    """What the status of an attempt says about its endpoint."""
+    if code in _BLAMED:
+        return Outcome.FAILED
+    return Outcome.UNKNOWN if code is None or cancelled_here(code, details or "") else Outcome.SUCCEEDED
 
 
 def never_reached(code: StatusCode | None, details: str | None, state: ChannelConnectivity) -> bool:

@@ -7,6 +7,15 @@ once, so a call that finishes, is cancelled, runs out of time or is abandoned ca
 from __future__ import annotations
 
 import asyncio
+import enum
+
+
+class Outcome(enum.Enum):
+    """What the end of an attempt says about the endpoint that had it."""
+
+    SUCCEEDED = "it answered, be it that the application refuses the request"
+    FAILED = "it failed, in a way for which a server, its load or its connection may be to blame"
+    UNKNOWN = "the caller gave up first"
 
 
 class Outstanding:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from grpc import StatusCode
 
-from grpc_balancer.service_config import RetryPolicy, RetryThrottling
+from grpc_registry.service_config import RetryPolicy, RetryThrottling
 
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata by which a server says when to try again, or not to."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from grpc_balancer.retry import NEVER, PREVIOUS_ATTEMPTS, Retrying, Throttle, pushback
-from grpc_balancer.service_config import RetryPolicy, RetryThrottling
+from grpc_registry.service_config import RetryPolicy, RetryThrottling
 
 UNAVAILABLE = StatusCode.UNAVAILABLE
 POLICY = RetryPolicy(4, 0.1, 1.0, 2.0, frozenset({UNAVAILABLE}))

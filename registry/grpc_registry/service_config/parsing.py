@@ -14,13 +14,13 @@ it only says what is in it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from grpc import StatusCode
 
-from grpc_balancer.json_fields import (
+from grpc_registry.service_config.balancing import POLICIES, balancing, old_policy
+from grpc_registry.service_config.json_fields import (
     Fields,
     InvalidServiceConfig,
     boolean,
@@ -33,16 +33,14 @@ from grpc_balancer.json_fields import (
     text,
     wrong,
 )
-
-__all__ = [
-    "HedgingPolicy",
-    "InvalidServiceConfig",
-    "MethodConfig",
-    "RetryPolicy",
-    "RetryThrottling",
-    "ServiceConfig",
-    "parse",
-]
+from grpc_registry.service_config.model import (
+    Balancing,
+    HedgingPolicy,
+    MethodConfig,
+    RetryPolicy,
+    RetryThrottling,
+    ServiceConfig,
+)
 
 MAX_ATTEMPTS = 5
 """gRFC A6: "Values greater than 5 are treated as 5 without being considered a validation error"."""
@@ -51,77 +49,7 @@ _BY_NUMBER = {code.value[0]: code for code in StatusCode}
 _BY_NAME = {code.name: code for code in StatusCode}
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When a failed call is made again. `max_attempts` counts the first one too; backoffs are in seconds."""
-
-    max_attempts: int
-    initial_backoff: float
-    max_backoff: float
-    backoff_multiplier: float
-    codes: frozenset[StatusCode]
-    """`retryableStatusCodes`: failures with another status are final."""
-
-
-@dataclass(frozen=True, slots=True)
-class HedgingPolicy:
-    """When a call is sent again before it failed. `delay` is in seconds; 0 sends all attempts at once."""
-
-    max_attempts: int
-    delay: float
-    codes: frozenset[StatusCode]
-    """`nonFatalStatusCodes`: a failure with another status ends the call."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryThrottling:
-    """How many failures, of all methods together, stop the retries: those that bring the tokens down to half."""
-
-    max_tokens: int
-    token_ratio: float
-    """Tokens that a success gives back; at most three decimals."""
-
-
-@dataclass(frozen=True, slots=True)
-class MethodConfig:
-    """What holds for the calls of a method. None: the config does not say."""
-
-    timeout: float | None = None
-    """Seconds. The shorter of this and the caller's counts."""
-    wait_for_ready: bool | None = None
-    """For calls that do not say it themselves."""
-    retry: RetryPolicy | None = None
-    hedging: HedgingPolicy | None = None
-    """At most one of `retry` and `hedging` is there."""
-
-
-_UNSAID = MethodConfig()
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceConfig:
-    """A valid service config. None: it does not say."""
-
-    methods: Mapping[str, MethodConfig] = field(default_factory=dict)
-    """By `/service/method`, by `/service/` for the rest of a service, and by the empty text for all others."""
-    policy: str | None = None
-    """The first policy of `loadBalancingConfig` that is known."""
-    throttling: RetryThrottling | None = None
-    health_service: str | None = None
-    """What to ask grpc.health.v1 about, from `healthCheckConfig`; the empty text is the server as a whole."""
-
-    def method(self, path: str) -> MethodConfig:
-        """What holds for the method of that path, like `/shop.product.v1.ProductService/GetProduct`.
-
-        service_config.proto: "the most specific match wins", and as a whole: nothing is merged into it from the others.
-        """
-        for key in (path, path[: path.rfind("/") + 1], ""):
-            if key in self.methods:
-                return self.methods[key]
-        return _UNSAID
-
-
-def parse(config: Mapping[str, Any] | str, policies: Collection[str]) -> ServiceConfig:
+def parse(config: Mapping[str, Any] | str, policies: Collection[str] = POLICIES) -> ServiceConfig:
     """Check a service config and take it apart.
 
     Args:
@@ -132,15 +60,24 @@ def parse(config: Mapping[str, Any] | str, policies: Collection[str]) -> Service
         InvalidServiceConfig: it is no JSON object, or a known field of it is wrong.
     """
     fields = Fields(load(config) if isinstance(config, str) else config, "")
-    policy = fields.get("loadBalancingConfig", lambda value, path: _first_known(value, path, policies))
-    if policy is None:  # service_config.proto: "the former will be used only if the latter is unset"
-        policy = fields.get("loadBalancingPolicy", lambda value, path: _old_policy(value, path, policies))
+    chosen = fields.get("loadBalancingConfig", lambda value, path: balancing(value, path, policies))
+    if chosen is None:  # service_config.proto: "the former will be used only if the latter is unset"
+        chosen = fields.get("loadBalancingPolicy", lambda value, path: old_policy(value, path, policies))
     return ServiceConfig(
         methods=fields.get("methodConfig", _methods) or {},
-        policy=policy,
+        balancing=chosen,
         throttling=fields.get("retryThrottling", _throttling),
         health_service=fields.get("healthCheckConfig", _health_service),
     )
+
+
+def parse_balancing(entry: Mapping[str, Any], policies: Collection[str] = POLICIES) -> Balancing:
+    """Check one entry of a `loadBalancingConfig`, like `{"ring_hash": {"requestHashHeader": "x-user"}}`.
+
+    Raises:
+        InvalidServiceConfig: it is none, or of no policy in `policies`.
+    """
+    return balancing([entry], "loadBalancingConfig", policies)
 
 
 def _methods(value: Any, path: str) -> dict[str, MethodConfig]:
@@ -242,23 +179,3 @@ def _token_ratio(value: Any, path: str) -> float:
 
 def _health_service(value: Any, path: str) -> str | None:
     return Fields(value, path).get("serviceName", text)
-
-
-def _first_known(value: Any, path: str, known: Collection[str]) -> str:
-    # service_config.proto: "clients will iterate through the list in order and stop at the first policy that they
-    # support. If none are supported, the service config is considered invalid."
-    for entry, entry_path in items(value, path):
-        if not isinstance(entry, Mapping) or len(entry) != 1:
-            raise wrong(entry, entry_path, "an object with one field, named for a policy")
-        ((name, settings),) = entry.items()
-        if name in known:
-            Fields(settings, f"{entry_path}.{name}")
-            return str(name)
-    raise wrong(value, path, f"a list with a known policy ({', '.join(sorted(known))})")
-
-
-def _old_policy(value: Any, path: str, known: Collection[str]) -> str:
-    name = text(value, path).lower()  # an enum there, so `ROUND_ROBIN`; in JSON as people write it, `round_robin`
-    if name not in known:
-        raise wrong(value, path, f"a known policy ({', '.join(sorted(known))})")
-    return name

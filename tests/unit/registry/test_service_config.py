@@ -11,7 +11,8 @@ from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpc_balancer.service_config import (
+from grpc_registry.service_config import (
+    Balancing,
     HedgingPolicy,
     InvalidServiceConfig,
     MethodConfig,
@@ -83,7 +84,7 @@ def test_a_whole_config_is_read() -> None:
             "/a.B/C": MethodConfig(timeout=1.5, wait_for_ready=True, retry=retry_policy),
             "/a.D/": MethodConfig(hedging=HedgingPolicy(4, 0.5, codes)),
         },
-        policy="round_robin",
+        balancing=Balancing("round_robin"),
         throttling=RetryThrottling(10, 0.1),
         health_service="a.B",
     )
@@ -240,14 +241,14 @@ def test_a_token_ratio_has_three_decimals(written: str, ratio: float) -> None:
 def test_the_first_known_policy_wins() -> None:
     """service_config.proto: "iterate through the list in order and stop at the first policy that they support"."""
     listed: list[dict[str, Any]] = [{"xds_experimental": {}}, {"round_robin": {}}, {"least_outstanding": {}}]
-    assert read({"loadBalancingConfig": listed}).policy == "round_robin"
+    assert read({"loadBalancingConfig": listed}).balancing == Balancing("round_robin")
 
 
 def test_the_old_way_to_name_a_policy_counts_if_there_is_no_new_one() -> None:
     """service_config.proto: `loadBalancingPolicy` "will be used only if the latter is unset", and is an enum there."""
-    assert read({"loadBalancingPolicy": "ROUND_ROBIN"}).policy == "round_robin"
+    assert read({"loadBalancingPolicy": "ROUND_ROBIN"}).balancing == Balancing("round_robin")
     both = {"loadBalancingPolicy": "nonsense", "loadBalancingConfig": [{"least_outstanding": {}}]}
-    assert read(both).policy == "least_outstanding"
+    assert read(both).balancing == Balancing("least_outstanding")
 
 
 def test_the_health_of_the_whole_server_can_be_asked_for() -> None:

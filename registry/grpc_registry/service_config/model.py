@@ -1,0 +1,139 @@
+"""What a valid service config says. None: it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from grpc import StatusCode
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierDetection:
+    """When an endpoint that keeps failing is ejected: gRFC A50, with Envoy's consecutive failures. Times in seconds.
+
+    None for `success_rate` or `failure_percentage` and 0 for `consecutive_failures` switch that algorithm off.
+    """
+
+    interval: float = 10.0
+    base_ejection_time: float = 30.0
+    max_ejection_time: float = 300.0
+    max_ejection_percent: int = 10
+    """Of the endpoints, but one may always be ejected (Envoy)."""
+    consecutive_failures: int = 5
+    success_rate: SuccessRate | None = None
+    failure_percentage: FailurePercentage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessRate:
+    """Ejects those whose rate of success lies `stdev_factor` / 1000 standard deviations under the mean."""
+
+    stdev_factor: int = 1900
+    enforcement_percentage: int = 100
+    minimum_hosts: int = 5
+    request_volume: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FailurePercentage:
+    """Ejects those of whose calls at least `threshold` percent failed."""
+
+    threshold: int = 85
+    enforcement_percentage: int = 100
+    minimum_hosts: int = 5
+    request_volume: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RingHash:
+    """The settings of `ring_hash` (gRFC A42, A76)."""
+
+    header: str = ""
+    """The metadata key whose value is hashed (`requestHashHeader`); empty, or not in a call: a random endpoint."""
+    min_ring_size: int = 1024
+    max_ring_size: int = 4096
+    load_factor: float = 1.25
+    """Bounded load: an endpoint with more than this times the mean of outstanding calls passes a call on; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balancing:
+    """A policy by name, with its settings: one entry of `loadBalancingConfig`."""
+
+    policy: str
+    settings: RingHash | Mapping[str, Any] | None = None
+    """Typed for the policies that have any; for a policy of one's own the JSON object as it came."""
+    outlier_detection: OutlierDetection | None = None
+    """If the entry was `outlier_detection_experimental`, whose child `policy` is then (gRFC A50)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a failed call is made again. `max_attempts` counts the first one too; backoffs are in seconds."""
+
+    max_attempts: int
+    initial_backoff: float
+    max_backoff: float
+    backoff_multiplier: float
+    codes: frozenset[StatusCode]
+    """`retryableStatusCodes`: failures with another status are final."""
+
+
+@dataclass(frozen=True, slots=True)
+class HedgingPolicy:
+    """When a call is sent again before it failed. `delay` is in seconds; 0 sends all attempts at once."""
+
+    max_attempts: int
+    delay: float
+    codes: frozenset[StatusCode]
+    """`nonFatalStatusCodes`: a failure with another status ends the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryThrottling:
+    """How many failures, of all methods together, stop the retries: those that bring the tokens down to half."""
+
+    max_tokens: int
+    token_ratio: float
+    """Tokens that a success gives back; at most three decimals."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodConfig:
+    """What holds for the calls of a method. None: the config does not say."""
+
+    timeout: float | None = None
+    """Seconds. The shorter of this and the caller's counts."""
+    wait_for_ready: bool | None = None
+    """For calls that do not say it themselves."""
+    retry: RetryPolicy | None = None
+    hedging: HedgingPolicy | None = None
+    """At most one of `retry` and `hedging` is there."""
+
+
+_UNSAID = MethodConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """A valid service config. None: it does not say."""
+
+    methods: Mapping[str, MethodConfig] = field(default_factory=dict)
+    """By `/service/method`, by `/service/` for the rest of a service, and by the empty text for all others."""
+    balancing: Balancing | None = None
+    """The first entry of `loadBalancingConfig` whose policy is known."""
+    throttling: RetryThrottling | None = None
+    health_service: str | None = None
+    """What to ask grpc.health.v1 about, from `healthCheckConfig`; the empty text is the server as a whole."""
+
+    def method(self, path: str) -> MethodConfig:
+        """What holds for the method of that path, like `/shop.product.v1.ProductService/GetProduct`.
+
+        service_config.proto: "the most specific match wins", and as a whole: nothing is merged into it from the others.
+        """
+        for key in (path, path[: path.rfind("/") + 1], ""):
+            if key in self.methods:
+                return self.methods[key]
+        return _UNSAID
