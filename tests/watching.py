@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from typing import TypeVar
 
-from grpc_registry import Resolution, Snapshot
+from grpc_registry import ConfigSnapshot, Snapshot, Unresolved
+
+Known = TypeVar("Known", Snapshot, ConfigSnapshot)
 
 
 async def until(
-    watch: AsyncGenerator[Resolution, None], condition: Callable[[Snapshot], bool], *, seconds: float = 15
-) -> Snapshot:
+    watch: AsyncGenerator[Known | Unresolved, None], condition: Callable[[Known], bool], *, seconds: float = 15
+) -> Known:
     """The next snapshot of `watch` for which `condition` is true; raises `TimeoutError` if none comes."""
     async with asyncio.timeout(seconds):
         while True:
             resolution = await anext(watch)
-            if isinstance(resolution, Snapshot) and condition(resolution):
+            if not isinstance(resolution, Unresolved) and condition(resolution):
                 return resolution
 
 

@@ -7,70 +7,48 @@ decided in it:
 - If one may have seen it, the service config's retry policy is asked. If it wants another attempt, that starts when the
   backoff is over, at an endpoint not tried yet if there is one; until then the call is an entry in the dispatcher.
 - Else that was the last one.
+
+A call under a hedging policy has several attempts at once, which are a `race`, until one of them becomes the call.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 from grpc import StatusCode
 from grpc.aio import AioRpcError, UsageError
 
+from grpc_balancer import deadlines
+from grpc_balancer.attempt import Attempt, pushback_of
+from grpc_balancer.course import Course
 from grpc_balancer.dispatcher import Dispatcher
 from grpc_balancer.endpoint import Endpoint, Line, Route
 from grpc_balancer.failure import answer_of, cancelled_here, local_error, never_reached, reason
-from grpc_balancer.load import Handle
-from grpc_balancer.retry import NEVER, PUSHBACK, Retrying, pushback
+from grpc_balancer.race import Race
+from grpc_balancer.retry import NEVER, Retrying, announce
 from grpc_registry.service_config import MethodConfig
+
+if TYPE_CHECKING:
+    import asyncio
 
 Metadata = grpc.aio.Metadata | Sequence[tuple[str, str | bytes]]
 
 
-class Attempt(Handle):
-    """The pick of an endpoint for a call, and its completion handle. It keeps the call alive, as grpc.aio does."""
-
-    __slots__ = ("_call", "endpoint", "line")
-
-    def __init__(self, endpoint: Endpoint, line: Line, call: Attempts) -> None:
-        Handle.__init__(self, endpoint.load)
-        self.endpoint = endpoint
-        self.line = line
-        self._call: Any = call
-
-    def on_done(self, native: Any) -> None:
-        """grpc.aio's call has its final status."""
-        self.end()
-        call, self._call = self._call, None
-        if call is not None:
-            call.attempt_ended(self, native)
-
-
-class WeakAttempt(Attempt):
-    """One that lets go of its call when nobody else holds it."""
-
-    __slots__ = ()
-
-    def __init__(self, endpoint: Endpoint, line: Line, call: Attempts) -> None:
-        super().__init__(endpoint, line, call)
-        self._call = weakref.ref(call)
-
-    def on_done(self, native: Any) -> None:
-        if self._call is not None:
-            self._call = self._call()
-        super().on_done(native)
-
-
 class Attempts:
-    """The part of a call that makes the attempts, one at a time."""
+    """The part of a call that makes the attempts, one at a time, or in a race."""
 
     tried: frozenset[Endpoint] = frozenset()
-    _native: Any = None  # the current attempt's call; None while waiting, and once `_error` is set
+    hears_early = False
+    """Whether headers can come before the end. Of a call without streams grpc.aio tells all at once."""
+
+    _native: Any = None  # the current attempt's call; None while waiting or racing, and once `_error` is set
     _error: AioRpcError | None = None
     _committed = False  # the owner has something of a response: no other may follow
     _retrying: Retrying | None = None  # since the retry policy was first asked
+    _race: Race | None = None
+    _course: Course | None = None  # if anybody listens
 
     def __init__(
         self,
@@ -90,6 +68,8 @@ class Attempts:
         if config.timeout is not None and (timeout is None or timeout > config.timeout):
             # service_config.proto: "the minimum of the value specified here and the value set by the application"
             timeout = config.timeout
+        if (left := deadlines.remaining()) is not None and (timeout is None or timeout > left):
+            timeout = left
         # As it is now, for later attempts too.
         self.metadata = None if metadata is None else grpc.aio.Metadata(*metadata)
         self.timeout = timeout
@@ -102,6 +82,11 @@ class Attempts:
         self._deadline = None if timeout is None else dispatcher.clock() + timeout
         self._credentials = credentials
         self._compression = compression
+        if dispatcher.listener is not None and not dispatcher.closed:  # else there is no call: `place` refuses it
+            hedged = config.hedging is not None and request is not None
+            self._course = Course(dispatcher.listener, route, dispatcher.clock, hedged=hedged)
+        if config.hedging is not None and request is not None:  # what is given by `write()` cannot be sent twice
+            self._race = Race(config.hedging, dispatcher)
 
     @property
     def method(self) -> str:
@@ -112,45 +97,60 @@ class Attempts:
 
     def start(self, endpoint: Endpoint, timeout: float | None) -> None:
         """Make an attempt at `endpoint`, which may take `timeout` seconds."""
+        if timeout is not None and timeout <= 0:  # over a connection that stands, C-core may still send it
+            self.fail(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded before the call was sent")
+            return
+        if self._race is not None:
+            self._race.start(self, endpoint, timeout)
+            return
         line, metadata = endpoint.line, self.metadata
         if self._retrying is not None and self._retrying.previous_attempts:
-            line, metadata = endpoint.line_for_retries, grpc.aio.Metadata(*self._retrying.announce(metadata))
-        attempt = self._attempt(endpoint, line)
+            line = endpoint.line_for_retries
+            metadata = grpc.aio.Metadata(*announce(metadata, self._retrying.previous_attempts))
+        native = self.send(self.attempt_at(endpoint, line), metadata, timeout)
+        if native is not None:
+            self._native = native
+            self._attempt_started()
+
+    def send(self, attempt: Attempt, metadata: grpc.aio.Metadata | None, timeout: float | None) -> Any:
+        """Start grpc.aio's call for that attempt. None if that failed, and with it this call."""
         try:
             # Never with wait_for_ready: it is here that calls wait, for any endpoint, not in one endpoint's channel.
-            self._native = native = line.multicallable(self._route)(
-                self._outgoing(),
+            native = attempt.line.multicallable(self._route)(
+                self._outgoing(attempt),
                 timeout=timeout,
                 metadata=metadata,
                 credentials=self._credentials,
                 compression=self._compression,
             )
         except Exception as error:
-            attempt.end()
+            attempt.never_began()
             self.fail(StatusCode.INTERNAL, f"the call could not be started: {error!r}")
-            return
+            return None
+        if self._course is not None:
+            attempt.on_end = self._course.found(attempt.endpoint.instance, self._previous_attempts)
         native.add_done_callback(attempt.on_done)
-        self._attempt_started()
+        return native
 
-    def attempt_ended(self, attempt: Attempt, native: Any) -> None:
-        """The current attempt is over: go on, or end."""
-        # What was sent over a connection that still stands was seen, so most ends need no further look.
-        settled = self._retry is None and self._dispatcher.throttle is None
-        if (settled and attempt.line.ready and not attempt.endpoint.expelled) or not self._goes_on(attempt, native):
-            self._end()
-
-    def _goes_on(self, attempt: Attempt, native: Any) -> bool:
-        code, endpoint = answer_of(native.code()), attempt.endpoint
+    def attempt_ended(self, attempt: Attempt, native: Any, code: StatusCode | None) -> None:
+        """The current attempt, or one of a race, is over: go on, or end."""
+        if self._race is not None and not self._race.over and not self._race.ended(self, attempt, code):
+            return
         if code is StatusCode.OK:
             if self._dispatcher.throttle is not None:
                 self._dispatcher.throttle.succeeded()
-            return False
+            self._end()
+        elif not self._goes_on(attempt, native, code):
+            self._end()
+
+    def _goes_on(self, attempt: Attempt, native: Any, code: StatusCode | None) -> bool:
+        endpoint = attempt.endpoint
         details = answer_of(native.details()) or ""
         if code is StatusCode.CANCELLED and endpoint.expelled:
             address = endpoint.instance.address
             self.fail(StatusCode.UNAVAILABLE, f"{address} left the registry, and was given up before the call ended")
             return True
-        if never_reached(code, details, attempt.line.channel.get_state()) and self._may_be_repeated():
+        if never_reached(code, details, attempt.line.channel.get_state()) and self.may_be_repeated():
             endpoint.error = reason(details)
             self._native = None
             self.tried |= {endpoint}
@@ -162,10 +162,10 @@ class Attempts:
 
     def _is_retried(self, code: StatusCode, endpoint: Endpoint, native: Any) -> bool:
         """Ask the retry policy, and back off if it says so."""
-        said = pushback((answer_of(native.trailing_metadata()) or grpc.aio.Metadata()).get_all(PUSHBACK))
+        said = pushback_of(native)
         # gRFC A6: committed when "the client receives Response-Headers". grpc.aio tells of them only by their content;
         # empty ones count once the owner has them.
-        repeatable = self._may_be_repeated() and not answer_of(native.initial_metadata())
+        repeatable = self.may_be_repeated() and not answer_of(native.initial_metadata())
         if not self._backs_off(code, said, repeatable):
             return False
         self._native = None
@@ -174,9 +174,13 @@ class Attempts:
 
     def find_none(self, details: str) -> None:
         """There is no endpoint, nor hope of one: back off, or end."""
+        if self._race is not None:
+            if not self._race.found_none(self, details):
+                self.fail(StatusCode.UNAVAILABLE, details)
+            return
         # gRFC A6: "If the pick result type was TRANSIENT_FAILURE, the RPC will be handled by the configured retry
         # policy."
-        if not self._backs_off(StatusCode.UNAVAILABLE, None, self._may_be_repeated()):
+        if not self._backs_off(StatusCode.UNAVAILABLE, None, self.may_be_repeated()):
             self.fail(StatusCode.UNAVAILABLE, details)
 
     def _backs_off(self, code: StatusCode, said: float | None, repeatable: bool) -> bool:
@@ -190,24 +194,63 @@ class Attempts:
         self._dispatcher.place_later(self, delay)
         return True
 
+    def goes_on(self, delay: float) -> None:
+        if self._course is not None:
+            self._course.goes_on(delay, self._previous_attempts)
+
+    @property
+    def _previous_attempts(self) -> int:
+        counting = self._race or self._retrying
+        return 0 if counting is None else counting.previous_attempts
+
     def fail(self, code: StatusCode, details: str) -> None:
         """End without an attempt."""
+        if self._race is not None:
+            self._race.stop()
         self._native = None
         self._error = local_error(code, details)
         self._end()
 
     # What depends on the kind of call
 
-    def _attempt(self, endpoint: Endpoint, line: Line) -> Attempt:
-        return Attempt(endpoint, line, self)
+    def attempt_at(self, endpoint: Endpoint, line: Line) -> Attempt:
+        return Attempt(self._dispatcher, endpoint, line, self)
 
-    def _outgoing(self) -> Any:
+    def _outgoing(self, attempt: Attempt) -> Any:
         """The request, or the requests, for an attempt."""
         return self._request
 
-    def _may_be_repeated(self) -> bool:
+    def answer_of(self, native: Any) -> Coroutine[Any, Any, Any]:
+        """The wait for the response, or for the first one of a stream."""
+        raise NotImplementedError
+
+    def may_be_repeated(self) -> bool:
         """Whether another attempt could still send everything, and the owner has nothing of a response."""
         return not self._committed
+
+    # For the race
+
+    def attempt_answered(self, attempt: Attempt, error: BaseException | None) -> None:
+        """An attempt has its first message, or failed."""
+        if self._race is not None:
+            self._race.answered(self, attempt, error)
+
+    def attempt_heard_of(self, attempt: Attempt, headers: Any) -> None:
+        """An attempt has its initial metadata."""
+        if self._race is not None:
+            self._race.heard_of(self, attempt, headers)
+
+    def attempt_goes_alone(self, attempt: Attempt) -> None:
+        """An attempt has had more requests than are kept for another."""
+        # gRFC A6: committed when "the client's outgoing message has overflowed the gRPC client library's buffer".
+        if self._race is not None:
+            self._race.commit_to(self, attempt)
+
+    def commit(self, native: Any, answer: asyncio.Task[Any]) -> None:
+        """That attempt is the call from now on; `answer` is the wait for its first message."""
+        self._native = native
+        self._committed = True
+        self._attempt_started()
 
     # What the rest of a call makes of that
 

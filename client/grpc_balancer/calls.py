@@ -5,6 +5,7 @@ grpc.aio starts a call when it is made, not when it is awaited, and so do we, wi
 - If an endpoint is connected (nearly always), the multicallable picks it and starts grpc.aio's own call on its channel,
   at once and synchronously. What is returned wraps that call, and awaiting it awaits that call directly.
 - If none is, the call is an entry in the dispatcher, and a change that brings an endpoint starts it in the same way.
+- A call under a hedging policy is a race of several attempts. Who waits for the call waits until one of them is it.
 - If an attempt is followed by another (`attempts` says when), then before anybody who waits has noticed its end. Who
   waits finds that the attempt is not the current one any more, and goes on with the current one, or waits for it.
 
@@ -18,7 +19,7 @@ The request is serialized when the call is made, once for all attempts. A serial
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 import grpc.aio
@@ -26,7 +27,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from grpc_balancer.attempts import Attempts
-from grpc_balancer.failure import LOCALLY_CANCELLED, local_error
+from grpc_balancer.failure import LOCALLY_CANCELLED, answer_of, local_error
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -44,6 +45,8 @@ class BalancedCall(Attempts, Generic[Request, Response]):
 
     def _end(self) -> None:
         self._done = True
+        if self._course is not None:
+            self._course.ended(answer_of(self._native.code()) if self._error is None else self._error.code())
         if self._waiters is not None:
             self._wake()
         if self._callbacks is not None:
@@ -83,6 +86,8 @@ class BalancedCall(Attempts, Generic[Request, Response]):
             if self._error is not None:
                 if self._error.code() is StatusCode.CANCELLED:
                     raise asyncio.CancelledError
+                # A caller that tries again and again at once must not keep the event loop from all else.
+                await asyncio.sleep(0)
                 # A new one each time, lest tracebacks pile up on it.
                 raise local_error(self._error.code(), self._error.details() or "")
             try:
@@ -125,6 +130,8 @@ class BalancedCall(Attempts, Generic[Request, Response]):
             self._callbacks.append(callback)
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
+        if self._race is not None and not self._race.over:
+            self._race.commit_to_headers(self)
         metadata: grpc.aio.Metadata = await self._ask("initial_metadata")
         self._committed = True
         return metadata
@@ -160,14 +167,16 @@ class BalancedCall(Attempts, Generic[Request, Response]):
 
     async def wait_for_connection(self) -> None:
         while True:
-            native = await self._current()
+            racing = None if self._race is None else self._race.connecting
+            native = racing or await self._current()
             try:
                 await native.wait_for_connection()
             except (AioRpcError, asyncio.CancelledError):
                 if not self._moved_on(native):
                     raise
-            if native is self._native:
-                return
+            else:
+                if racing is not None or native is self._native:
+                    return
 
     def _decoded(self, message: bytes) -> Response:
         if self._deserialize is None:
@@ -182,6 +191,8 @@ class BalancedCall(Attempts, Generic[Request, Response]):
     def __repr__(self) -> str:
         if self._native is not None:
             state = repr(self._native)
+        elif self._race is not None and not self._race.over:
+            state = repr(self._race)
         else:
             state = "waiting for an endpoint" if self._error is None else repr(self._error)
         return f"<{type(self).__name__} {self.method}: {state}>"
@@ -191,6 +202,9 @@ class UnaryResponse(BalancedCall[Request, Response]):
     """A call that is awaited for its one response."""
 
     _decoded_once: tuple[Response] | None = None
+
+    def answer_of(self, native: Any) -> Coroutine[Any, Any, Any]:
+        return _response_of(native)
 
     def __await__(self) -> Generator[Any, None, Response]:
         while True:
@@ -211,6 +225,10 @@ class UnaryResponse(BalancedCall[Request, Response]):
             if self._decoded_once is None:
                 self._decoded_once = (self._decoded(message),)
             return self._decoded_once[0]
+
+
+async def _response_of(native: Any) -> Any:
+    return await native
 
 
 class UnaryUnaryCall(UnaryResponse[Request, Response], grpc.aio.UnaryUnaryCall[Request, Response]):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,8 +16,12 @@ from grpc import ChannelConnectivity
 from grpc.aio import UsageError
 
 from grpc_balancer import interception
+from grpc_balancer.attempts import Metadata
 from grpc_balancer.dispatcher import Dispatcher
 from grpc_balancer.endpoint import connector
+from grpc_balancer.explanation import Explanation
+from grpc_balancer.listener import ListenerFactory
+from grpc_balancer.live_config import LiveConfig
 from grpc_balancer.multicallables import (
     StreamStreamMultiCallable,
     StreamUnaryMultiCallable,
@@ -25,22 +29,30 @@ from grpc_balancer.multicallables import (
     UnaryUnaryMultiCallable,
 )
 from grpc_balancer.options import with_defaults
-from grpc_balancer.pickers import policies, policy_named
+from grpc_balancer.pickers import policies
+from grpc_balancer.rules import OutstandingLimit, Rules
+from grpc_balancer.secrets import Secrets
+from grpc_balancer.view import View
 from grpc_registry import Resolver
 from grpc_registry.instance import check_name
-from grpc_registry.service_config import ServiceConfig, parse
+from grpc_registry.service_config import Balancing, OutlierDetection, ServiceConfig, parse, parse_balancing
+from grpc_registry.tls import TlsFiles
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Serializer = Callable[[Request], bytes] | None
 Deserializer = Callable[[bytes], Response] | None
 
-_log = logging.getLogger(__name__)
-
-DEFAULT_POLICY = "least_outstanding"
-
 DRAIN_SECONDS = 600.0
 """How long calls may go on at an endpoint that left the registry (Envoy's `--drain-time-s`)."""
+
+SLOW_START_SECONDS = 10.0
+"""For how long an endpoint that joins others gets a growing share of calls. (Envoy has no default for it.)"""
+
+OUTLIER_DETECTION = OutlierDetection()
+"""Five failures in a row eject an endpoint, as in Envoy and Finagle; the algorithms that compare rates are off."""
+
+Policy = str | Mapping[str, Any]
 
 
 class Channel(grpc.aio.Channel):
@@ -52,11 +64,24 @@ class Channel(grpc.aio.Channel):
     Args:
         service: the logical name, like `product`.
         resolver: anything with `watch(service)`: a connected `grpc_registry` registry, or a `testing.ManualResolver`.
-        policy: how an endpoint is chosen: `least_outstanding`, `round_robin`, `weighted_round_robin`, `random`,
-            `pick_first`, or a name given to `register_policy`. Without, what the service config says, else the first.
+        policy: how an endpoint is chosen: `least_outstanding`, `round_robin`, `weighted_round_robin`, `peak_ewma`,
+            `ring_hash`, `random`, `pick_first`, or a name given to `register_policy`; with settings as in a service
+            config, `{"ring_hash": {"requestHashHeader": "x-user"}}`. Without, what `service_config` says, else the
+            first.
         service_config: the standard gRPC service config, as JSON text or as a mapping: per method a timeout, whether to
-            wait for ready, and when to retry; see `service_config` and `retry`.
-        credentials: TLS to every endpoint; without, the connections are plain text.
+            wait for ready, and when to retry or hedge; see `grpc_registry.service_config`. It holds as long as the
+            registry has none for the service.
+        watch_config: follow the service config in the registry, which outranks `policy` and `service_config`.
+        outlier_detection: when an endpoint whose calls fail is ejected, unless the service config says it; None: never.
+        slow_start: seconds for which an endpoint that joins others gets a growing share of the calls; 0: none.
+        zone: where this process runs. Calls stay in the zone while it has enough endpoints. Empty: it does not matter.
+        max_endpoints: to how many instances there are connections at most; each client has its own, stable choice.
+        subset_key: what tells this client from others for that choice; without, chance does.
+        limit: how many calls an endpoint may have in progress, and how many may wait for one; None: any number.
+        on_pick: called at each pick with its `Explanation`. That costs some 10 µs an endpoint: for looking closely.
+        metrics: what counts the calls: `grpc_balancer.otel.Metrics`, or a `listener.ListenerFactory` of one's own.
+        credentials: TLS to every endpoint; without, the connections are plain text. With `TlsFiles`, files that are
+            replaced are in force within seconds: connections move, calls in progress go on.
         options: gRPC channel options for the endpoints' connections, over this library's defaults (`options.DEFAULTS`).
         interceptors: grpc.aio client interceptors; they see each call once, however many endpoints it tries.
         compression: the default for every call.
@@ -74,9 +99,18 @@ class Channel(grpc.aio.Channel):
         service: str,
         resolver: Resolver,
         *,
-        policy: str | None = None,
+        policy: Policy | None = None,
         service_config: Mapping[str, Any] | str | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        watch_config: bool = True,
+        outlier_detection: OutlierDetection | None = OUTLIER_DETECTION,
+        slow_start: float = SLOW_START_SECONDS,
+        zone: str = "",
+        max_endpoints: int | None = None,
+        subset_key: str | None = None,
+        limit: OutstandingLimit | None = None,
+        on_pick: Callable[[Explanation], object] | None = None,
+        metrics: ListenerFactory | None = None,
+        credentials: grpc.ChannelCredentials | TlsFiles | None = None,
         options: Iterable[Sequence[Any]] = (),
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
         compression: grpc.Compression | None = None,
@@ -89,21 +123,33 @@ class Channel(grpc.aio.Channel):
             raise TypeError(f"resolver {resolver!r}: an object with watch(service), such as a connected registry")
         if not drain_seconds >= 0:
             raise ValueError(f"drain_seconds {drain_seconds!r}: a number of seconds, at least 0")
+        rng = rng or random.Random()
         config = ServiceConfig() if service_config is None else parse(service_config, policies())
-        _warn_of_what_is_not_done(service, config)
-        said = DEFAULT_POLICY if config.balancing is None else config.balancing.policy
-        self._policy = said if policy is None else policy
+        live = LiveConfig(service, config, None if policy is None else _balancing(policy), outlier_detection)
+        secrets = Secrets(credentials)
+        rules = Rules(
+            slow_start=slow_start,
+            zone=zone,
+            max_endpoints=max_endpoints,
+            subset_key=f"{rng.getrandbits(64):016x}" if subset_key is None else subset_key,
+        )
         self._dispatcher = Dispatcher(
             service,
             resolver,
-            policy_named(self._policy),
-            connector(with_defaults(options), credentials, compression),
-            config,
+            connector(with_defaults(options), secrets, compression, clock),
+            live,
+            rules,
+            follows_config=watch_config,
+            limit=limit,
+            on_pick=on_pick,
             secure=credentials is not None,
+            renews=secrets.may_change,
             drain_seconds=drain_seconds,
-            rng=rng or random.Random(),
+            rng=rng,
             clock=clock,
         )
+        if metrics is not None:
+            self._dispatcher.listen(metrics(View(self._dispatcher)))
         self._front = interception.front_channel(interceptors) if interceptors else None
 
     async def __aenter__(self) -> Self:
@@ -190,14 +236,26 @@ class Channel(grpc.aio.Channel):
         made = StreamStreamMultiCallable(self._dispatcher, route, request_serializer, response_deserializer)
         return made if self._front is None else interception.InterceptedStreamStream(made, self._front)
 
+    def explain(self, method: str = "", metadata: Metadata | None = None) -> Explanation:
+        """How a pick for a call of `method` would stand now: who is a candidate, with which score, who is not, and why.
+
+        Print it: it is a table. Nothing is picked by it, and no policy is moved on.
+        """
+        return self._dispatcher.explain(_Question(method, metadata))
+
     def __repr__(self) -> str:
-        return f"<Channel {self._policy} {self._dispatcher!r}>"
+        return f"<Channel {self._dispatcher.policy} {self._dispatcher!r}>"
 
 
-def _warn_of_what_is_not_done(service: str, config: ServiceConfig) -> None:
-    """A config must not be obeyed by half in silence."""
-    hedged = sorted(path or "all methods" for path, method in config.methods.items() if method.hedging)
-    if hedged:
-        _log.warning("the service config of %r has a hedgingPolicy, which is not executed yet: %s", service, hedged)
-    if config.health_service is not None:
-        _log.warning("the service config of %r has a healthCheckConfig, which is not executed yet", service)
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A call that nobody makes."""
+
+    method: str
+    metadata: Metadata | None
+
+
+def _balancing(policy: Policy) -> Balancing:
+    if isinstance(policy, str):
+        return Balancing(policy)
+    return parse_balancing(policy, policies())

@@ -1,40 +1,46 @@
 """Brings calls and endpoints together: the I/O around `Balancer`, and the calls that wait for an endpoint.
 
-Its tasks end in `close`: one reads the resolver, and one for each retired endpoint lets its calls finish. Calls have
-none: a call that waits is an entry with, if it has a deadline, a timer, and starts when a change brings an endpoint; a
-call that backs off before a retry is an entry with a timer, and looks for an endpoint when that ends.
+Its tasks end in `close`: one reads the resolver, one the service config. Calls have none: a call that waits is an
+entry with, if it has a deadline, a timer, and starts when a change brings an endpoint; a call that backs off before a
+retry is an entry with a timer, and looks for an endpoint when that ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
-from collections.abc import Callable, Coroutine
-from contextlib import aclosing, suppress
-from typing import Any, Protocol
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol
 
 from grpc import ChannelConnectivity, StatusCode
 from grpc.aio import UsageError
 
-from grpc_balancer.balancer import Balancer, Changes
+from grpc_balancer.balancer import Balancer
+from grpc_balancer.connections import Connections
 from grpc_balancer.endpoint import Connect, Endpoint
+from grpc_balancer.explanation import Explanation
+from grpc_balancer.following import follow
+from grpc_balancer.hosts import speaks_of_the_machine
+from grpc_balancer.listener import Listener
+from grpc_balancer.live_config import LiveConfig
 from grpc_balancer.load import Outcome
 from grpc_balancer.outlook import Outlook
-from grpc_balancer.pickers.contract import CallInfo, PickerFactory
+from grpc_balancer.pickers.contract import CallInfo
 from grpc_balancer.retry import Throttle
-from grpc_balancer.watch import Watch
-from grpc_registry import Resolution, Resolver, Unresolved
-from grpc_registry.service_config import ServiceConfig
+from grpc_balancer.rules import OutstandingLimit, Rules
+from grpc_registry import ConfigResolution, Resolution, Resolver, Unresolved
 
 _log = logging.getLogger(__name__)
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-"""Seconds between attempts at a resolver that fails, doubling from the first to the longest."""
-
-
 _PICKS = 10
 """How often to pick again when the picked endpoint has just lost its connection; then the call finds out by itself."""
+
+_CONFIG_SECONDS = 5.0
+"""How long the first calls wait for the registry's service config, beyond its instances."""
 
 
 class Waiting(CallInfo, Protocol):
@@ -57,6 +63,9 @@ class Waiting(CallInfo, Protocol):
     def find_none(self, details: str) -> None:
         """There is no endpoint, nor hope of one: end, or back off."""
 
+    def goes_on(self, delay: float) -> None:
+        """It is to look for an endpoint again, after so many seconds."""
+
     def cancel(self) -> bool: ...
 
 
@@ -67,32 +76,55 @@ class Dispatcher:
         self,
         service: str,
         resolver: Resolver,
-        policy: PickerFactory,
         connect: Connect,
-        config: ServiceConfig,
+        live: LiveConfig,
+        rules: Rules,
         *,
+        follows_config: bool,
+        limit: OutstandingLimit | None,
+        on_pick: Callable[[Explanation], object] | None,
         secure: bool,
+        renews: bool,
         drain_seconds: float,
         rng: random.Random,
         clock: Callable[[], float],
     ) -> None:
-        self.balancer: Balancer[Endpoint] = Balancer(service, policy, connect, rng, clock)
-        self.config = config
-        self.throttle = None if config.throttling is None else Throttle(config.throttling)
+        plan = live.plan
+        rules = replace(rules, outlier_detection=plan.outlier_detection)
+        self.balancer: Balancer[Endpoint] = Balancer(service, plan.factory, connect, rng, clock, rules)
+        self.config = plan.config
+        self.throttle = Throttle.of(plan.config.throttling)
         self.secure = secure
+        self._renews = renews
         self.rng = rng
         self.clock = clock
         self.closed = False
-        self._resolver = resolver
-        self._drain_seconds = drain_seconds
+        self.listener: Listener | None = None
         self.loop = asyncio.get_running_loop()
+        self._resolver = resolver
+        self._live = live
+        self._follows_config = follows_config
+        self._config_known = asyncio.Event()
+        self._most = math.inf if limit is None else limit.per_endpoint
+        self._queue = 0 if limit is None else limit.queue
+        self._on_pick = on_pick
         self._started = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._retiring: set[Endpoint] = set()
         self._waiting: dict[Waiting, asyncio.TimerHandle | None] = {}
         self._backing_off: dict[Waiting, asyncio.TimerHandle] = {}
         self._observers: list[asyncio.Future[None]] = []
-        self._watch = Watch(self._look_at_all)
+        self._connections = Connections(
+            self.balancer,
+            drain_seconds=drain_seconds,
+            rng=rng,
+            changed=self._changed,
+            ejection_changed=self._tell_ejection,
+        )
+        self._connections.watch_health(plan.config.health_service)
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy in force."""
+        return self._live.plan.balancing.policy
 
     # For calls
 
@@ -105,9 +137,11 @@ class Dispatcher:
         if self.closed:
             raise UsageError("Channel is closed.")
         endpoint = self.balancer.pick(call)
-        if endpoint is not None and not endpoint.line.ready:
+        if endpoint is not None and (not endpoint.line.ready or endpoint.load.count >= self._most):
             endpoint = self._pick(call)
         if endpoint is not None:
+            if self._on_pick is not None:
+                self._tell_pick(call, endpoint)
             call.start(endpoint, call.timeout)
         else:
             self.start()
@@ -115,12 +149,14 @@ class Dispatcher:
 
     def place_again(self, call: Waiting, lost: Endpoint) -> None:
         """Start `call`, which has not reached `lost`, at an endpoint that it has not tried, or let it wait, or fail."""
-        self._look_at(lost)
+        call.goes_on(0.0)
+        self._connections.look_at(lost)
         if not self._start_if_possible(call):
             self._admit(call)
 
     def place_later(self, call: Waiting, delay: float) -> None:
         """In `delay` seconds start `call` at an endpoint that it has not tried, else at any, or let it wait or fail."""
+        call.goes_on(delay)
         self._backing_off[call] = self.loop.call_later(delay, self._end_backoff, call)
 
     def _end_backoff(self, call: Waiting) -> None:
@@ -130,6 +166,13 @@ class Dispatcher:
             if not self._start_if_possible(call):
                 self._admit(call)
 
+    def start_now(self, call: Waiting) -> bool:
+        """Start `call` at an endpoint that it has not tried, if there is one at this moment; else do nothing.
+
+        For a call that has other attempts in progress, and need not wait for one more.
+        """
+        return self._start_if_possible(call)
+
     def forget(self, call: Waiting) -> None:
         """The call waits no more."""
         for timer in (self._waiting.pop(call, None), self._backing_off.pop(call, None)):
@@ -138,20 +181,71 @@ class Dispatcher:
         if self.closed:
             self._tell_observers()
 
-    def finished(self, endpoint: Endpoint, outcome: Outcome, elapsed: float) -> None:
-        """An attempt at `endpoint` has ended, `elapsed` seconds after it was started."""
+    def finished(self, endpoint: Endpoint, outcome: Outcome, elapsed: float | None, details: str = "") -> None:
+        """An attempt at `endpoint` has ended, with these details if it failed.
+
+        It took `elapsed` seconds; None if that was not the endpoint's doing.
+        """
+        endpoint.load.record(outcome, elapsed)
+        if outcome is Outcome.SUCCEEDED:
+            endpoint.record.succeeded()
+        elif outcome is Outcome.FAILED and self.balancer.failed(endpoint):
+            self._tell_ejection(endpoint)
+        if details and speaks_of_the_machine(details):  # the connection may still look READY
+            self._connections.doubt_machine(endpoint)
+        if self._waiting and self._most is not math.inf:
+            self._serve_waiting()
+
+    def explain(self, call: CallInfo) -> Explanation:
+        """How a pick for `call` would stand now."""
+        rows = self.balancer.explain(call, self._full())
+        return Explanation(self.balancer.service, self.policy, call.method, rows, self.balancer.stale_for)
+
+    def _tell_pick(self, call: CallInfo, endpoint: Endpoint) -> None:
+        explanation = self.explain(call)
+        rows = [replace(row, picked=row.instance is endpoint.instance) for row in explanation.instances]
+        try:
+            if self._on_pick is not None:
+                self._on_pick(replace(explanation, instances=rows))
+        except Exception:  # who looks on must not fail the call
+            _log.exception("the on_pick of the channel to %r failed", self.balancer.service)
+
+    def _tell_ejection(self, endpoint: Endpoint) -> None:
+        # These cannot flood: an endpoint stays ejected for the longer, the more often it is.
+        if endpoint.record.ejected:
+            _log.warning("ejected %s %s of %r: its calls fail", *_name(endpoint), self.balancer.service)
+        else:
+            _log.info("%s %s of %r is not ejected any more", *_name(endpoint), self.balancer.service)
 
     def _admit(self, call: Waiting) -> None:
-        if self._is_hopeless(call):
-            call.find_none(self.balancer.describe())
+        if self._is_hopeless(call) or self._is_too_much(call):
+            call.find_none(self._why_none())
         else:
             remaining = call.time_remaining()
             timer = None if remaining is None else self.loop.call_later(remaining, self._expire, call)
             self._waiting[call] = timer
 
+    def _is_too_much(self, call: Waiting) -> bool:
+        """Whether every endpoint has all the calls it may have, and as many wait as may."""
+        return len(self._waiting) >= self._queue and self._is_full(call)
+
+    def _is_full(self, call: Waiting) -> bool:
+        return bool(full := self._full()) and self.balancer.outlook({*full, *call.tried}) is not Outlook.READY
+
+    def _full(self) -> set[Endpoint]:
+        if self._most is math.inf:
+            return set()
+        return {endpoint for endpoint in self.balancer.endpoints if endpoint.load.count >= self._most}
+
+    def _why_none(self) -> str:
+        if self._full():
+            calls = f"{self._most:.0f} calls in progress at each endpoint, {len(self._waiting)} waiting"
+            return f"{self.balancer.service!r} is at its limit: {calls}"
+        return self.balancer.describe()
+
     def _expire(self, call: Waiting) -> None:
         self.forget(call)
-        call.fail(StatusCode.DEADLINE_EXCEEDED, f"Deadline Exceeded while waiting: {self.balancer.describe()}")
+        call.fail(StatusCode.DEADLINE_EXCEEDED, f"Deadline Exceeded while waiting: {self._why_none()}")
 
     def _serve_waiting(self) -> None:
         for call in list(self._waiting):
@@ -163,7 +257,9 @@ class Dispatcher:
                 self.forget(call)
             elif self._is_hopeless(call):
                 self.forget(call)
-                call.find_none(self.balancer.describe())
+                call.find_none(self._why_none())
+            elif self._is_full(call):
+                return  # they have waited longer than those after them
 
     def _start_if_possible(self, call: Waiting) -> bool:
         try:
@@ -174,16 +270,19 @@ class Dispatcher:
             return True
         if endpoint is None:
             return False
+        if self._on_pick is not None:
+            self._tell_pick(call, endpoint)
         call.start(endpoint, call.time_remaining())
         return True
 
     def _pick(self, call: Waiting) -> Endpoint | None:
         balancer, endpoint = self.balancer, None
         for _ in range(_PICKS):
-            endpoint = balancer.pick_another(call, call.tried) if call.tried else balancer.pick(call)
+            excluded = call.tried | self._full() if self._most is not math.inf else call.tried
+            endpoint = balancer.pick_another(call, excluded) if excluded else balancer.pick(call)
             if endpoint is None or endpoint.line.ready:
                 break
-            self._look_at(endpoint)  # its connection was lost since the last look
+            self._connections.look_at(endpoint)  # its connection was lost since the last look
         return endpoint
 
     def _is_hopeless(self, call: Waiting) -> bool:
@@ -191,11 +290,29 @@ class Dispatcher:
 
     # For the channel
 
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of calls made from now on, and of outliers."""
+        self.listener = listener
+        self.balancer.tell_outliers(listener.outlier_found)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for an endpoint."""
+        return len(self._waiting)
+
+    @property
+    def retiring(self) -> Collection[Endpoint]:
+        """Endpoints that left, and finish their calls."""
+        return self._connections.retiring
+
     def start(self) -> None:
         """Begin to resolve and connect. Idempotent."""
         if not self._started and not self.closed:
             self._started = True
-            self._own(self._follow_resolver())
+            self._connections.own(self._follow_config())
+            self._connections.own(self._follow_resolver())
+            if self._renews:
+                self._connections.own(self._connections.renew())
 
     @property
     def state(self) -> ChannelConnectivity:
@@ -230,16 +347,15 @@ class Dispatcher:
                     await self._all_calls_ended()
         for call in [*self._waiting, *self._backing_off]:
             call.cancel()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._watch.stop()
-        await asyncio.gather(*(endpoint.close() for endpoint in self._all_endpoints()))
+        try:
+            await self._connections.close()
+        finally:
+            if self.listener is not None:
+                self.listener.closed()
 
     async def _all_calls_ended(self) -> None:
         while True:
-            busy = [endpoint for endpoint in self._all_endpoints() if endpoint.load.count]
+            busy = [endpoint for endpoint in self._connections.all if endpoint.load.count]
             if busy:
                 await busy[0].load.wait_idle()
             elif self._waiting or self._backing_off:
@@ -247,62 +363,50 @@ class Dispatcher:
             else:
                 return
 
-    def _all_endpoints(self) -> list[Endpoint]:
-        return [*self.balancer.endpoints, *self._retiring]
-
     # Changes
 
     async def _follow_resolver(self) -> None:
         """Apply what the resolver says until it has no more to say; what it said last stays in use."""
-        service, pause = self.balancer.service, _FIRST_PAUSE
-        while True:
-            try:
-                async with aclosing(self._resolver.watch(service)) as resolutions:
-                    async for resolution in resolutions:
-                        pause = _FIRST_PAUSE
-                        self._resolved(resolution)
-                self._resolved(Unresolved(service, "the registry was closed"))
-                return
-            except Exception as error:  # a resolver should not fail, nor should its failure end the resolution for good
-                if pause == _FIRST_PAUSE:
-                    _log.warning("the resolver of %r failed; what it said last stays in use", service, exc_info=True)
-                self._resolved(Unresolved(service, f"the resolver failed: {error!r}"))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        service = self.balancer.service
+        with suppress(TimeoutError):  # else the first calls would go by another config than those that follow
+            async with asyncio.timeout(_CONFIG_SECONDS):
+                await self._config_known.wait()
+        await follow(
+            f"the resolver of {service!r}",
+            lambda: self._resolver.watch(service),
+            self._resolved,
+            lambda reason: self._resolved(Unresolved(service, reason)),
+        )
+        self._resolved(Unresolved(service, "the registry was closed"))
+
+    async def _follow_config(self) -> None:
+        service, source = self.balancer.service, getattr(self._resolver, "watch_config", None)
+        if self._follows_config and source is not None:
+            await follow(
+                f"the service config of {service!r}",
+                lambda: source(service),
+                self._configured,
+                lambda _: self._config_known.set(),
+            )
+        self._config_known.set()
+
+    def _configured(self, resolution: ConfigResolution) -> None:
+        if self._live.take(resolution):
+            plan = self._live.plan
+            if plan.config.throttling != self.config.throttling:
+                self.throttle = Throttle.of(plan.config.throttling)
+            self.config = plan.config
+            self.balancer.reconfigure(plan.factory, plan.outlier_detection)
+            self._connections.watch_health(plan.config.health_service)
+            self._changed()
+        self._config_known.set()
 
     def _resolved(self, resolution: Resolution) -> None:
-        self._carry_out(self.balancer.apply(resolution))
+        self._connections.carry_out(self.balancer.apply(resolution))
+        self._changed()
+
+    def _changed(self) -> None:
         self._serve_waiting()
-
-    def _look_at_all(self) -> bool:
-        changes = [self._look_at(endpoint) for endpoint in self.balancer.endpoints]
-        self._serve_waiting()
-        return any(changes)
-
-    def _look_at(self, endpoint: Endpoint) -> bool:
-        changed = endpoint not in self._retiring and endpoint.look()
-        if changed:
-            self._carry_out(self.balancer.connectivity_changed(endpoint))
-        return changed
-
-    def _carry_out(self, changes: Changes[Endpoint]) -> None:
-        for endpoint in changes.open:
-            endpoint.look()
-        for endpoint in changes.retire:
-            self._retiring.add(endpoint)
-            self._own(self._let_finish(endpoint))
-        self._watch.hurry()
-        self._tell_observers()
-
-    async def _let_finish(self, endpoint: Endpoint) -> None:
-        """Close a retired endpoint once its calls have ended, or have had their time."""
-        try:
-            async with asyncio.timeout(self._drain_seconds):
-                await endpoint.load.wait_idle()
-        except TimeoutError:
-            endpoint.expelled = True
-        await endpoint.close()
-        self._retiring.discard(endpoint)
         self._tell_observers()
 
     def _tell_observers(self) -> None:
@@ -311,19 +415,12 @@ class Dispatcher:
             if not observer.done():
                 observer.set_result(None)
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a task of the channel to %r failed", self.balancer.service, exc_info=error)
-
     def __repr__(self) -> str:
         waiting = f", {len(self._waiting)} calls waiting" if self._waiting else ""
         backing_off = f", {len(self._backing_off)} calls backing off" if self._backing_off else ""
-        retiring = f", {len(self._retiring)} retiring" if self._retiring else ""
+        retiring = f", {number} retiring" if (number := len(self._connections.retiring)) else ""
         return f"{self.state.name.lower()} {self.balancer!r}{retiring}{waiting}{backing_off}"
+
+
+def _name(endpoint: Endpoint) -> tuple[str, str]:
+    return endpoint.instance.id, endpoint.instance.address

@@ -11,6 +11,9 @@ first attempts have a channel that does (a server that stops costs them nothing)
 
 from __future__ import annotations
 
+import asyncio
+import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +21,12 @@ import grpc
 from grpc import ChannelConnectivity
 
 from grpc_balancer.failure import answer_of, reason
-from grpc_balancer.load import Outstanding
+from grpc_balancer.health import HealthWatch, probe
+from grpc_balancer.hosts import speaks_of_the_machine
+from grpc_balancer.load import Load
 from grpc_balancer.options import FOR_RETRIES, Options
+from grpc_balancer.outlier import Record
+from grpc_balancer.secrets import Secrets
 from grpc_registry import Instance
 
 Route = tuple[str, str, bool]
@@ -36,8 +43,10 @@ Dial = Callable[[Options], grpc.aio.Channel]
 class Line:
     """A channel to an endpoint, and its multicallables in bytes both ways: one a method, whoever asks."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, secret: object = None) -> None:
         self.channel = channel
+        self.secret = secret
+        """What it was made with, as `Secrets.current` has it."""
         self._multicallables: dict[Route, Any] = {}
 
     @property
@@ -57,21 +66,33 @@ class Line:
 class Endpoint:
     """An instance, its lines, and what is known of both."""
 
-    def __init__(self, instance: Instance, dial: Dial) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        dial: Dial,
+        clock: Callable[[], float] = time.monotonic,
+        secret: Callable[[], object] = lambda: None,
+    ) -> None:
         self.instance = instance
-        self.line = Line(dial(()))
-        self.load = Outstanding()
+        self.weight = instance.weight
+        """The effective one, for pickers; the balancer sets it."""
+        self.line = Line(dial(()), secret())
+        self.load = Load(clock)
+        self.record = Record()
         self.connectivity = ChannelConnectivity.IDLE
         self.error = ""
+        self.machine_lost = False
+        """Whether the way in which the connection was lost speaks of the machine, and not of the process."""
         self.expelled = False
         """Whether the endpoint was retired and its calls did not finish in the time they were given."""
         self._dial = dial
+        self._secret = secret
         self._line_for_retries: Line | None = None
         self._probe: Any = None
-
-    @property
-    def weight(self) -> int:
-        return self.instance.weight
+        self._connection = ChannelConnectivity.IDLE
+        self._health: HealthWatch | None = None
+        self._health_arguments: Any = None
+        self._healths: list[HealthWatch] = []  # this one, and those before it
 
     @property
     def line_for_retries(self) -> Line:
@@ -79,19 +100,65 @@ class Endpoint:
             self._line_for_retries = Line(self._dial(FOR_RETRIES))
         return self._line_for_retries
 
+    async def renew(self, seconds: float) -> list[Line]:
+        """Move to a new connection if certificates have changed since the present one was made.
+
+        Only if the new one stands within `seconds`: while a rotation is under way servers may not trust the new
+        certificate yet, and a connection that works is not given up for one that does not. Returns the lines that are
+        not used any more, which may still have calls.
+        """
+        if self.line.secret is (secret := self._secret()):
+            return []
+        successor = Line(self._dial(()), secret)
+        try:
+            async with asyncio.timeout(seconds):
+                await successor.channel.channel_ready()
+        except TimeoutError:
+            await successor.channel.close()
+            return []
+        left = [self.line] if self._line_for_retries is None else [self.line, self._line_for_retries]
+        self.line, self._line_for_retries = successor, None
+        if self._health is not None:
+            self.watch_health(*self._health_arguments)  # until it has answered the endpoint is not picked
+        return left
+
     def look(self) -> bool:
         """Note the state of the connection, and ask for one if there is none. Whether to look again soon."""
         state = self.line.channel.get_state(try_to_connect=True)
-        before, asking = self.connectivity, False
+        before, asking = self._connection, False
         if state is ChannelConnectivity.READY:
-            self.error, self._probe = "", None
+            self._probe = None
         elif before is ChannelConnectivity.TRANSIENT_FAILURE:
             # gRFC A62: TRANSIENT_FAILURE is sticky, lest calls wait again and again for a connection that fails.
             state = before
         elif state is ChannelConnectivity.TRANSIENT_FAILURE and not self._asked_why():
             state, asking = ChannelConnectivity.CONNECTING, True  # it is told with its reason, a millisecond later
-        self.connectivity = state
-        return asking or state is not before
+        self._connection = state
+        if self._health is not None:
+            self._health.connection_changed(state is ChannelConnectivity.READY)
+        if state is ChannelConnectivity.READY:
+            state, self.error = (state, "") if self._health is None else self._health.verdict
+        known, self.connectivity = self.connectivity, state
+        if state is not known:
+            failed = self._connection is ChannelConnectivity.TRANSIENT_FAILURE
+            self.machine_lost = failed and speaks_of_the_machine(self.error)
+        return asking or state is not known
+
+    def watch_health(self, service: str | None, rng: random.Random, on_change: Callable[[], object]) -> None:
+        """Ask the server from now on whether it serves `service`, and be READY only while it says so; None: ask not.
+
+        `on_change` is called when there is news, for which to look.
+        """
+        self._health_arguments = service, rng, on_change
+        if self._health is not None:
+            self._health.stop()
+        self._health = None if service is None else HealthWatch(self.line.channel, service, on_change, rng)
+        if self._health is not None:
+            self._healths.append(self._health)
+
+    async def answers(self) -> bool:
+        """Whether the server answers over its connection, whatever it says."""
+        return await probe(self.line, _PROBE_SECONDS)
 
     def _asked_why(self) -> bool:
         """Find out why the connection failed, and tell whether that is done.
@@ -110,6 +177,9 @@ class Endpoint:
 
     async def close(self) -> None:
         """Cancel what is in progress and close the connections. Idempotent."""
+        for health in self._healths:
+            health.stop()
+            await health.stopped()
         await self.line.channel.close()
         if self._line_for_retries is not None:
             await self._line_for_retries.channel.close()
@@ -124,7 +194,10 @@ Connect = Callable[[Instance], Endpoint]
 
 
 def connector(
-    options: Options, credentials: grpc.ChannelCredentials | None, compression: grpc.Compression | None
+    options: Options,
+    secrets: Secrets,
+    compression: grpc.Compression | None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Connect:
     """How a channel makes its endpoints. Nothing is dialled before `look`."""
 
@@ -134,10 +207,11 @@ def connector(
         target = address if address.startswith("unix:") else f"dns:///{address}"
 
         def dial(more: Options) -> grpc.aio.Channel:
+            credentials = secrets.current()
             if credentials is None:
                 return grpc.aio.insecure_channel(target, options + more, compression)
-            return grpc.aio.secure_channel(target, credentials, options + more, compression)
+            return grpc.aio.secure_channel(target, credentials, (*secrets.options, *options, *more), compression)
 
-        return Endpoint(instance, dial)
+        return Endpoint(instance, dial, clock, secrets.current)
 
     return connect

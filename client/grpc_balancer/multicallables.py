@@ -12,6 +12,7 @@ from grpc_balancer.calls import Request, Response, UnaryUnaryCall
 from grpc_balancer.dispatcher import Dispatcher
 from grpc_balancer.endpoint import Route
 from grpc_balancer.streams import StreamStreamCall, StreamUnaryCall, UnaryStreamCall
+from grpc_registry.service_config import MethodConfig
 
 Requests = AsyncIterable[Request] | Iterable[Request]
 
@@ -28,7 +29,8 @@ class MultiCallable(Generic[Request, Response]):
     ) -> None:
         self.route = route
         self._dispatcher = dispatcher
-        self._config = dispatcher.config.method(route[1])
+        self._configured_by = dispatcher.config
+        self._config = self._configured_by.method(route[1])
         self._serialize = serialize
         self._deserialize = deserialize
 
@@ -37,8 +39,15 @@ class MultiCallable(Generic[Request, Response]):
         kind, _, registered = self.route
         return type(self)(self._dispatcher, (kind, method, registered), self._serialize, self._deserialize)
 
+    def _current(self) -> MethodConfig:
+        """What the service config says now. A call keeps what held when it was made."""
+        if self._dispatcher.config is not self._configured_by:
+            self._configured_by = self._dispatcher.config
+            self._config = self._configured_by.method(self.route[1])
+        return self._config
+
     def _make(self, kind: Callable[..., Any], request: Any, *arguments: Any, **named: Any) -> Any:
-        call = kind(self._dispatcher, self.route, self._config, self._deserialize, request, *arguments, **named)
+        call = kind(self._dispatcher, self.route, self._current(), self._deserialize, request, *arguments, **named)
         self._dispatcher.place(call)
         return call
 
@@ -67,7 +76,7 @@ class UnaryUnaryMultiCallable(MultiCallable[Request, Response], grpc.aio.UnaryUn
         call: UnaryUnaryCall[Request, Response] = UnaryUnaryCall(
             self._dispatcher,
             self.route,
-            self._config,
+            self._current(),
             self._deserialize,
             request if self._serialize is None else self._serialize(request),
             timeout,

@@ -44,6 +44,17 @@ def pushback(values: Sequence[str | bytes]) -> float | None:
     return milliseconds / 1000 if milliseconds <= _MOST_MILLISECONDS else NEVER
 
 
+def announce(
+    metadata: Iterable[tuple[str, str | bytes]] | None, previous_attempts: int
+) -> list[tuple[str, str | bytes]]:
+    """The metadata of an attempt that is not the first: the call's, and how many attempts came before.
+
+    A caller that passes on the metadata of a call that it serves does not mean that call's attempts.
+    """
+    kept = [entry for entry in metadata or () if entry[0] != PREVIOUS_ATTEMPTS]
+    return [*kept, (PREVIOUS_ATTEMPTS, str(previous_attempts))]
+
+
 class Throttle:
     """The tokens of one channel: failures take them, successes give them back, whatever the method.
 
@@ -55,6 +66,11 @@ class Throttle:
     def __init__(self, limits: RetryThrottling) -> None:
         self._tokens = self._most = limits.max_tokens * 1000
         self._gain = round(limits.token_ratio * 1000)
+
+    @classmethod
+    def of(cls, limits: RetryThrottling | None) -> Throttle | None:
+        """The throttle of a service config; None if it has none."""
+        return None if limits is None else cls(limits)
 
     def succeeded(self) -> None:
         # gRFC A6: "Every successful RPC will increment the token_count by tokenRatio."
@@ -136,11 +152,3 @@ class Retrying:
         self._growth *= self._policy.backoff_multiplier
         self._backoff = min(self._policy.initial_backoff * self._growth, self._policy.max_backoff)
         return delay
-
-    def announce(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[str, str | bytes]]:
-        """The metadata of an attempt that is not the first: the call's, and how many attempts came before.
-
-        A caller that passes on the metadata of a call that it serves does not mean that call's attempts.
-        """
-        kept = [entry for entry in metadata or () if entry[0] != PREVIOUS_ATTEMPTS]
-        return [*kept, (PREVIOUS_ATTEMPTS, str(self.previous_attempts))]

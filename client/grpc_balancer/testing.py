@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 
 from grpc import ChannelConnectivity
 
-from grpc_balancer.load import Outstanding
+from grpc_balancer.load import Load
+from grpc_balancer.outlier import Record
 from grpc_registry import Instance, Resolution
 
 __all__ = ["FakeEndpoint", "ManualResolver"]
@@ -57,15 +59,14 @@ class FakeEndpoint:
         instance: Instance,
         connectivity: ChannelConnectivity = ChannelConnectivity.IDLE,
         error: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.instance = instance
         self.connectivity = connectivity
         self.error = error
-        self.load = Outstanding()
-
-    @property
-    def weight(self) -> int:
-        return self.instance.weight
+        self.load = Load(clock)
+        self.record = Record()
+        self.weight = instance.weight
 
     def __repr__(self) -> str:
         return f"<FakeEndpoint {self.instance.id} {self.connectivity.name}>"

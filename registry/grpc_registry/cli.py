@@ -1,7 +1,7 @@
-"""`meshctl`: look at a registry and change weights and states, from a shell.
+"""`meshctl`: look at a registry and change weights, states and service configs, from a shell.
 
-Exit status: 0 done; 1 the registry could not be reached, or refused; 2 wrong usage, a wrong URL among it; 3 no such
-instance, or several where one is meant. Errors are one line on stderr.
+Exit status: 0 done; 1 the registry could not be reached, or refused; 2 wrong usage, a wrong URL or service config among
+it; 3 no such instance or service config, or several instances where one is meant. Errors are one line on stderr.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from grpc_registry.connecting import connect
 from grpc_registry.contract import Registry
-from grpc_registry.errors import InvalidUrl, RegistryError, UnknownInstance
-from grpc_registry.instance import MAX_WEIGHT, Instance, Snapshot, State, Unresolved, check_weight
+from grpc_registry.errors import InvalidInstance, InvalidUrl, RegistryError, UnknownConfig, UnknownInstance
+from grpc_registry.instance import MAX_WEIGHT, Instance, Snapshot, State, Unresolved, check_name, check_weight
+from grpc_registry.service_config import POLICIES, InvalidServiceConfig
 
 DEFAULT_REGISTRY = "etcd://127.0.0.1:2379"
 
@@ -32,12 +34,16 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     _log_to_stderr()
     source = "REGISTRY_URL" if options.registry is None and environ.get("REGISTRY_URL") else "--registry"
     try:
+        if options.command == "config set":
+            options.text = _config_text(options.file)
         registry = connect(options.registry or environ.get("REGISTRY_URL") or DEFAULT_REGISTRY)
         asyncio.run(_run(registry, options))
         sys.stdout.flush()
     except InvalidUrl as error:
         return _fail(_USAGE, f"{source}: {error}")
-    except UnknownInstance as error:
+    except (InvalidServiceConfig, Unreadable) as error:
+        return _fail(_USAGE, error)
+    except (UnknownInstance, UnknownConfig) as error:
         return _fail(_UNKNOWN, error)
     except RegistryError as error:
         return _fail(_FAILED, error)
@@ -50,11 +56,15 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     return _DONE
 
 
+class Unreadable(Exception):
+    """A file that an argument names cannot be read; the message says which and why."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="meshctl",
         description="Look at a registry and change what is in it.",
-        epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such instance (or several begin with that ID).",
+        epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such instance or config (or several IDs begin so).",
     )
     parser.add_argument("--registry", metavar="URL", help=f"default: $REGISTRY_URL, else {DEFAULT_REGISTRY}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -65,17 +75,66 @@ def _parser() -> argparse.ArgumentParser:
     listing = command("ls", "list the registered instances")
     watching = command("watch", "print the registered instances, then every change, until interrupted")
     for subparser in (listing, watching):
-        subparser.add_argument("service", nargs="?", metavar="SERVICE", help="only of this service")
+        subparser.add_argument("service", nargs="?", type=_service, metavar="SERVICE", help="only of this service")
     listing.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json: one array")
     watching.add_argument("-o", "--output", choices=("text", "json"), default="text", help="json: an object per line")
     weighting = command("weight", "change an instance's weight")
     draining = command("drain", "take an instance out of rotation; its process goes on")
     undraining = command("undrain", "put an instance back into rotation")
     for subparser in (weighting, draining, undraining):
-        subparser.add_argument("service", metavar="SERVICE")
-        subparser.add_argument("id", metavar="ID", help="the instance's id, or the beginning of it if that is unique")
+        subparser.add_argument("service", type=_service, metavar="SERVICE")
+        subparser.add_argument(
+            "id", type=_beginning, metavar="ID", help="the instance's id, or the beginning of it if that is unique"
+        )
     weighting.add_argument("weight", metavar="N", type=_weight, help="relative to the other instances; usually 100")
+    _add_config(command("config", "look at and change how clients call a service"))
     return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, summary in (
+        ("get", "print the service config as it stands in the registry"),
+        ("set", "check a service config and put it in force; clients follow at once"),
+        ("rm", "remove the service config; clients go back to their own"),
+    ):
+        subparser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        subparser.set_defaults(command=f"config {name}")
+        subparser.add_argument("service", type=_service, metavar="SERVICE")
+        if name == "set":
+            subparser.add_argument("file", metavar="FILE", help="of JSON; '-' is stdin; or the JSON itself: '{...}'")
+            subparser.add_argument(
+                "--allow-policy",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help="a policy of your own that all clients have; may be repeated",
+            )
+
+
+def _service(text: str) -> str:
+    try:
+        return check_name(text, "service")
+    except InvalidInstance as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _beginning(text: str) -> str:
+    if not text:  # it begins every id, so it would be whichever instance is the only one
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def _config_text(file: str) -> str:
+    if file.lstrip().startswith("{"):
+        return file
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return data.decode()
+    except OSError as error:
+        raise Unreadable(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{file}: is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _weight(text: str) -> int:
@@ -98,6 +157,14 @@ async def _run(registry: Registry, options: argparse.Namespace) -> None:
                 await _edit(registry, options.service, options.id, state=State.DRAINING)
             case "undrain":
                 await _edit(registry, options.service, options.id, state=State.SERVING)
+            case "config get":
+                await _get_config(registry, options.service)
+            case "config set":
+                await registry.set_config(options.service, options.text, policies={*POLICIES, *options.allow_policy})
+                print(f"{options.service}: service config set")
+            case "config rm":
+                await registry.remove_config(options.service)
+                print(f"{options.service}: service config removed")
 
 
 async def _list(registry: Registry, service: str | None, output: str) -> None:
@@ -138,6 +205,13 @@ async def _edit(
         raise UnknownInstance(f"{beginning!r} begins several ids of {service!r}: {', '.join(found)}")
     instance = await registry.edit(service, found[0], weight=weight, state=state)
     print(f"{instance.service}/{instance.id}: weight {instance.weight}, {instance.state}")
+
+
+async def _get_config(registry: Registry, service: str) -> None:
+    text = await registry.get_config(service)
+    if text is None:
+        raise UnknownConfig(f"{service!r} has no service config")
+    print(text, end="" if text.endswith("\n") else "\n")
 
 
 def differences(old: Sequence[Instance], new: Sequence[Instance]) -> Iterator[tuple[str, Instance]]:

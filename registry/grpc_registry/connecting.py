@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 from grpc_registry import memory
 from grpc_registry.contract import Registry
+from grpc_registry.etcd.formats import Format, format_of
 from grpc_registry.etcd.registry import EtcdRegistry
 from grpc_registry.url import DEFAULT_PREFIX, MemoryUrl, parse_url
 
@@ -17,6 +19,7 @@ def connect(
     ttl: int = 10,
     timeout: float = 5.0,
     close_timeout: float = 3.0,
+    also: Iterable[Format | str] = (),
     rng: Random | None = None,
 ) -> Registry:
     """The registry at `url`: use it as `async with connect(url) as registry:`.
@@ -33,14 +36,24 @@ def connect(
             lease its full time again: who must be known dead within 5 s of its return needs 4 or less.
         timeout: seconds within which `list`, `edit` and `update` must succeed, else `RegistryUnavailable`.
         close_timeout: seconds that closing may wait for the registry to take the removal.
+        also: formats that instances are registered in as well, in the same transaction and on the same lease:
+            `"kratos"`, `"go-zero"`, or one with settings, such as `Kratos(namespace="/shop")`. An instance that drains
+            is taken out of them, since they have no word for it. Of no meaning for `memory://`.
         rng: for jitter; a seeded one makes a test repeat exactly.
 
     Raises:
         InvalidUrl: the message names the wrong part, and never the password.
+        ValueError: a format that there is not, or whose keys would be among our own.
     """
     parsed = parse_url(url, prefix=prefix)
     if ttl < 1:
         raise ValueError(f"ttl {ttl!r}: seconds, at least 1")
+    formats = tuple(map(format_of, also))
     if isinstance(parsed, MemoryUrl):
         return memory.MemoryRegistry(memory.space(parsed.name), ttl=ttl)
-    return EtcdRegistry(parsed, ttl=ttl, timeout=timeout, close_timeout=close_timeout, rng=rng or Random())
+    for form in formats:
+        if form.prefix("service").startswith(f"{parsed.prefix}/".encode()):
+            raise ValueError(f"{form}: its keys would be among our own, below {parsed.prefix}/")
+    return EtcdRegistry(
+        parsed, also=formats, ttl=ttl, timeout=timeout, close_timeout=close_timeout, rng=rng or Random()
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+from grpc_registry.config import ConfigResolution
+from grpc_registry.etcd.formats import Format
 from grpc_registry.instance import Instance, Resolution, State
+from grpc_registry.service_config import POLICIES
 
 
 class Registration(Protocol):
@@ -70,6 +73,17 @@ class Resolver(Protocol):
         """
 
 
+class ConfigSource(Protocol):
+    """Makes known how the owners of services want them called."""
+
+    def watch_config(self, service: str) -> AsyncGenerator[ConfigResolution, None]:
+        """Yield the service config of `service` now, then again after each change, for ever.
+
+        All that `Resolver.watch` promises of snapshots holds for these; a service without a config has a snapshot too.
+        The text is what the store holds, and may be no valid service config: whoever wrote it need not have asked us.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A registered instance as an operator sees it; `lease_ttl` is the lease's granted TTL in seconds (0: no lease)."""
@@ -112,11 +126,44 @@ class Directory(Protocol):
         """
 
 
-class Registry(Registrar, Resolver, Directory, Protocol):
+class ConfigStore(Protocol):
+    """The service configs as an operator handles them: `meshctl config` is made of it.
+
+    All of it raises `RegistryUnavailable` if the registry did not answer, `RegistryRefused` if it says that we may not.
+    """
+
+    async def get_config(self, service: str) -> str | None:
+        """The service config of `service` as it stands in the store; None if it has none."""
+
+    async def set_config(self, service: str, text: str, *, policies: Collection[str] = POLICIES) -> None:
+        """Give `service` the service config `text`, in place of any that it has. Clients follow within a second.
+
+        `policies`: the names of all policies that its clients know, for `loadBalancingConfig`.
+
+        Raises:
+            InvalidServiceConfig: `text` is no valid one; nothing was written.
+        """
+
+    async def remove_config(self, service: str) -> None:
+        """Remove the service config of `service`; clients go back to what they do without.
+
+        Raises:
+            UnknownConfig: it has none.
+        """
+
+
+class Registry(Registrar, Resolver, Directory, ConfigSource, ConfigStore, Protocol):
     """All of it, as an async context manager: leaving closes every registration and watch it made.
 
     Once it is closed, everything but `close` raises `RegistryClosed`.
     """
+
+    def in_format(self, form: Format | str) -> Resolver:
+        """Finds services that other frameworks registered: `in_format("kratos")`, `in_format("go-zero")`.
+
+        It shares the connection, and ends with this registry. In memory there is one format, so all find all.
+        Raises `ValueError` for a format that there is not.
+        """
 
     async def __aenter__(self) -> Self: ...
 

@@ -15,6 +15,10 @@ class InvalidUrl(RegistryError, ValueError):
     """A registry URL cannot be used; the message names the part that is wrong, never the password."""
 
 
+class InvalidTls(RegistryError, ValueError):
+    """Files with certificates or keys cannot be used; the message names the file, and never quotes a key."""
+
+
 class RegistryUnavailable(RegistryError):
     """No member of the registry answered within the deadline."""
 
@@ -29,3 +33,7 @@ class RegistryClosed(RegistryError):
 
 class UnknownInstance(RegistryError, LookupError):
     """The instance asked for is not registered; nothing was changed."""
+
+
+class UnknownConfig(RegistryError, LookupError):
+    """The service asked for has no service config; nothing was changed."""

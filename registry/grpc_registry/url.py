@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
-from grpc_registry.errors import InvalidInstance, InvalidUrl
+from grpc_registry.errors import InvalidInstance, InvalidTls, InvalidUrl
 from grpc_registry.instance import check_name
+from grpc_registry.tls import TlsFiles
 
 DEFAULT_PORT = 2379  # etcd's client port, as IANA lists it
 DEFAULT_PREFIX = "mesh"
@@ -34,23 +34,13 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM texts for TLS to etcd. No `ca`: the system's roots. `cert` and `key` are for servers that ask for them."""
-
-    ca: bytes | None = field(default=None, repr=False)
-    cert: bytes | None = field(default=None, repr=False)
-    key: bytes | None = field(default=None, repr=False)
-    server_name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class EtcdUrl:
     """Where etcd is and how to get in. `members` are `host:port`."""
 
     members: tuple[str, ...]
     prefix: str = DEFAULT_PREFIX
     login: Login | None = None
-    tls: Tls | None = None
+    tls: TlsFiles | None = None
 
     def __str__(self) -> str:
         scheme = "etcd" if self.tls is None else "etcds"
@@ -68,7 +58,7 @@ class MemoryUrl:
 
 
 def parse_url(url: str, *, prefix: str = DEFAULT_PREFIX) -> EtcdUrl | MemoryUrl:
-    """The parts of `url`, checked; `prefix` counts where the URL has none. Certificate files are read here.
+    """The parts of `url`, checked; `prefix` counts where the URL has none. Certificate files are looked at here.
 
     Raises:
         InvalidUrl: the part that it names is wrong.
@@ -131,7 +121,7 @@ def _login(userinfo: str) -> Login:
     return Login(user, password)
 
 
-def _tls(query: str) -> Tls:
+def _tls(query: str) -> TlsFiles:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
@@ -141,18 +131,7 @@ def _tls(query: str) -> Tls:
         raise InvalidUrl("a parameter is given twice")
     if unknown := values.keys() - {"ca", "cert", "key", "server_name"}:
         raise InvalidUrl(f"unknown parameter {min(unknown)!r}: ca, cert, key or server_name")
-    if ("cert" in values) != ("key" in values):
-        raise InvalidUrl("cert and key go together")
-    pem = {name: _pem(name, values[name]) for name in ("ca", "cert", "key") if name in values}
-    return Tls(pem.get("ca"), pem.get("cert"), pem.get("key"), values.get("server_name", ""))
-
-
-def _pem(name: str, path: str) -> bytes:
     try:
-        text = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InvalidUrl(f"{name}: cannot read {path!r}: {reason}") from None
-    if b"-----BEGIN " not in text:
-        raise InvalidUrl(f"{name}: {path!r} is not a PEM file")
-    return text
+        return TlsFiles(**values)
+    except InvalidTls as error:
+        raise InvalidUrl(f"{error}") from None

@@ -36,8 +36,15 @@ async def first_of(*coroutines: Coroutine[Any, Any, None]) -> None:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await stop(*tasks)
-    for task in done:
-        task.result()
+    error = next((task.exception() for task in done if task.exception() is not None), None)
+    # An error's traceback knows this frame, so what is left in it lives as long as the error, and that as long as what
+    # is left in it: connections, for example, until the garbage collector comes by.
+    del tasks, done
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error
 
 
 async def stop(*tasks: asyncio.Task[Any]) -> None:

@@ -17,7 +17,7 @@ from grpc_balancer import (
     Candidate,
     Channel,
     InvalidServiceConfig,
-    Outstanding,
+    Load,
     Picker,
     PickerFactory,
     policies,
@@ -110,7 +110,7 @@ class First:
         assert_type(call.method, str)
         assert_type(self._first.weight, int)
         assert_type(self._first.instance, Instance)
-        assert_type(self._first.load, Outstanding)
+        assert_type(self._first.load, Load)
         assert_type(self._first.load.count, int)
         return self._first
 

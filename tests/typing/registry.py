@@ -11,6 +11,10 @@ from grpc_health.v1.health import aio as health_aio
 
 import grpc_registry
 from grpc_registry import (
+    ConfigResolution,
+    ConfigSnapshot,
+    ConfigSource,
+    ConfigStore,
     Directory,
     Instance,
     Lifecycle,
@@ -33,9 +37,9 @@ async def connecting() -> None:
         assert_type(registry, Registry)
 
 
-def keeping_the_contract() -> tuple[Registry, Registrar, Resolver, Directory]:
+def keeping_the_contract() -> tuple[Registry, Registrar, Resolver, Directory, ConfigSource, ConfigStore]:
     registry = MemoryRegistry(MemorySpace())
-    return registry, registry, registry, registry
+    return registry, registry, registry, registry, registry, registry
 
 
 async def registering(registry: Registrar) -> None:
@@ -71,6 +75,24 @@ async def operating(registry: Directory) -> None:
     assert_type(await registry.edit("product", "a", weight=1, state=State.SERVING), Instance)
     async for resolution in registry.watch_all():
         assert_type(resolution, Resolution)
+
+
+async def configuring(source: ConfigSource, store: ConfigStore) -> str | None:
+    await store.set_config("product", "{}")
+    await store.set_config("product", "{}", policies=["own"])
+    assert_type(await store.get_config("product"), str | None)
+    await store.remove_config("product")
+    async with aclosing(source.watch_config("product")) as watch:
+        async for resolution in watch:
+            assert_type(resolution, ConfigResolution)
+            match resolution:
+                case Unresolved(reason=reason):
+                    assert_type(reason, str)
+                case ConfigSnapshot():
+                    assert_type(resolution.revision, int)
+                    assert_type(resolution.stale, bool)
+                    return resolution.text
+    return None
 
 
 async def running(server: grpc.aio.Server, registry: Registry, instance: Instance) -> None:

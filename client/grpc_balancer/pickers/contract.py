@@ -14,6 +14,14 @@ A policy of one's own:
 
     register_policy("first", First)
     channel = Channel("product", registry, policy="first")
+
+A picker may offer more, and is asked for it if it does:
+
+- `pick_excluding(call, excluded) -> Candidate | None`: as `pick`, but none of the collection `excluded`; None if no
+  candidate is left. Retries, hedges and calls that find an endpoint at its limit use it. Without it a picker is made of
+  those left for each of them, which takes time for each endpoint.
+- `scores(call) -> Sequence[float]` and `candidates`, in the same order: what `pick` would go by, the least the best.
+  For `Channel.explain`. It changes nothing, and draws nothing from `rng`.
 """
 
 from __future__ import annotations
@@ -24,7 +32,7 @@ from typing import Protocol
 
 import grpc.aio
 
-from grpc_balancer.load import Outstanding
+from grpc_balancer.load import Load
 from grpc_registry import Instance
 
 
@@ -52,8 +60,8 @@ class Candidate(Protocol):
         """A positive number, relative to the other candidates'. It is fixed for the life of a picker."""
 
     @property
-    def load(self) -> Outstanding:
-        """Calls in progress now; read it at each pick."""
+    def load(self) -> Load:
+        """Calls in progress now, recent failures and latency; read it at each pick."""
 
 
 class Picker(Protocol):

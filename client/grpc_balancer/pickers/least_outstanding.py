@@ -1,6 +1,7 @@
 """`least_outstanding`: the endpoint with the fewest calls in progress for its weight.
 
 Slow or stuck endpoints hold their calls for longer, so they get fewer new ones, without anyone measuring anything.
+Recent failures count like calls in progress (`load` says why), lest an endpoint that fails fast looks idle.
 
 Few endpoints are all looked at; among many, the better of two is taken. gRFC A48 takes two random choices *with*
 replacement, which among two endpoints finds the busier one a quarter of the time.
@@ -12,10 +13,8 @@ import random
 from collections.abc import Sequence
 
 from grpc_balancer.pickers.contract import CallInfo, Candidate, Picker
-from grpc_balancer.pickers.sampling import WeightedSampler
-
-SCAN_AT_MOST = 8
-"""Up to this many endpoints are all compared: about 1 µs, against the 150 or more that a call costs its client."""
+from grpc_balancer.pickers.excluding import SCAN_AT_MOST, Excluding
+from grpc_balancer.pickers.sampling import WeightedSampler, per_weight
 
 
 def least_outstanding(candidates: Sequence[Candidate], rng: random.Random) -> Picker:
@@ -25,7 +24,21 @@ def least_outstanding(candidates: Sequence[Candidate], rng: random.Random) -> Pi
     return BetterOfTwo(candidates, rng)
 
 
-class ScanAll:
+class LeastOutstanding(Excluding):
+    """What the two ways to look have in common."""
+
+    def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
+        super().__init__(candidates, rng)
+        self._random = rng.random
+        self._loads = [candidate.load for candidate in candidates]
+        self._per_weight = per_weight([candidate.weight for candidate in candidates])
+
+    def scores(self, call: CallInfo) -> Sequence[float]:
+        """The calls in progress, and what failures weigh, as they would be at an endpoint of mean weight."""
+        return [(load.count + load.penalty) * by for load, by in zip(self._loads, self._per_weight, strict=True)]
+
+
+class ScanAll(LeastOutstanding):
     """The least of (outstanding + u) / weight over all, with a fresh random u of [0, 1) for each endpoint.
 
     u stands for the call to be placed, which A48 and Envoy count as 1. With equal weights that is the same choice, ties
@@ -34,43 +47,45 @@ class ScanAll:
     """
 
     def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
-        self._random = rng.random
-        self._scales = [(candidate.load, 1 / candidate.weight, candidate) for candidate in candidates]
+        super().__init__(candidates, rng)
+        self._scales = list(zip(self._loads, self._per_weight, candidates, strict=True))
 
     def pick(self, call: CallInfo) -> Candidate:
         draw = self._random
         least = float("inf")
-        picked = self._scales[0][2]
-        for load, per_weight, candidate in self._scales:
-            score = (load.count + draw()) * per_weight
+        picked = self.candidates[0]
+        for load, by_weight, candidate in self._scales:
+            busy = load.count + load.penalty if load.failures else load.count
+            score = (busy + draw()) * by_weight
             if score < least:
                 least, picked = score, candidate
         return picked
 
     def __repr__(self) -> str:
-        return f"<LeastOutstanding of {len(self._scales)}, all compared>"
+        return f"<LeastOutstanding of {len(self.candidates)}, all compared>"
 
 
-class BetterOfTwo:
+class BetterOfTwo(LeastOutstanding):
     """The lesser of outstanding / weight of two different endpoints, drawn by weight; of equals, the first drawn.
 
     The weight is in the draw, so the comparison must not count it again for idle endpoints: hence no u here.
     """
 
     def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
-        self._random = rng.random
-        self._scales = [(candidate.load, 1 / candidate.weight, candidate) for candidate in candidates]
+        super().__init__(candidates, rng)
         self._draw = WeightedSampler([candidate.weight for candidate in candidates], rng)
 
     def pick(self, call: CallInfo) -> Candidate:
-        scales = self._scales
-        first, second = self._draw(), self._draw()
-        if first == second:  # then any other: one endpoint may have nearly all the weight, and be drawn again and again
-            others = len(scales) - 1
-            second = (first + 1 + int(self._random() * others)) % len(scales)
-        load, per_weight, candidate = scales[first]
-        other_load, other_per_weight, other = scales[second]
-        return other if other_load.count * other_per_weight < load.count * per_weight else candidate
+        first, second = self._draw.two()
+        load, other_load = self._loads[first], self._loads[second]
+        busy, other_busy = load.count, other_load.count
+        # A penalty is rounded by chance, so that what is left of an old one costs an idle endpoint a part of its calls.
+        if load.failures:
+            busy += int(load.penalty + self._random())
+        if other_load.failures:
+            other_busy += int(other_load.penalty + self._random())
+        by_weight = self._per_weight
+        return self.candidates[second if other_busy * by_weight[second] < busy * by_weight[first] else first]
 
     def __repr__(self) -> str:
-        return f"<LeastOutstanding of {len(self._scales)}, the better of two>"
+        return f"<LeastOutstanding of {len(self.candidates)}, the better of two>"

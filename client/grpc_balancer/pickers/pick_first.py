@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-
 from grpc_balancer.pickers.contract import CallInfo, Candidate
+from grpc_balancer.pickers.excluding import Excluding
 
 
-class PickFirst:
+class PickFirst(Excluding):
     """The endpoint that has been connected the longest; so a newcomer, or one that returns, never takes calls away.
 
     Unlike gRPC's policy of that name the other endpoints are connected too, ready to take over at once.
     """
 
-    def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
-        self._first = candidates[0]
-
     def pick(self, call: CallInfo) -> Candidate:
-        return self._first
+        return self.candidates[0]
 
     def __repr__(self) -> str:
-        return f"<PickFirst {self._first!r}>"
+        return f"<PickFirst {self.candidates[0]!r}>"

@@ -7,21 +7,22 @@ import random
 from collections.abc import Sequence
 
 from grpc_balancer.pickers.contract import CallInfo, Candidate
+from grpc_balancer.pickers.excluding import Excluding
 
 
-class RoundRobin:
+class RoundRobin(Excluding):
     """Every endpoint once in every cycle.
 
     Starts at a random endpoint, as grpc-go's does, lest all clients begin with the same one after every change.
     """
 
     def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
+        super().__init__(candidates, rng)
         start = rng.randrange(len(candidates))
-        self._size = len(candidates)
         self._cycle = itertools.cycle([*candidates[start:], *candidates[:start]])
 
     def pick(self, call: CallInfo) -> Candidate:
         return next(self._cycle)
 
     def __repr__(self) -> str:
-        return f"<RoundRobin of {self._size}>"
+        return f"<RoundRobin of {len(self.candidates)}>"

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 class WeightedSampler:
     """Draws indices 0 to n - 1, with replacement. All weights must be positive."""
 
-    __slots__ = ("_alias", "_keep", "_random", "_size")
+    __slots__ = ("_alias", "_equal", "_keep", "_random", "_size")
 
     def __init__(self, weights: Sequence[int], rng: random.Random) -> None:
         self._random = rng.random
         self._size = size = len(weights)
         self._alias = list(range(size))
         self._keep = [1.0] * size
-        if min(weights) == max(weights):
+        self._equal = min(weights) == max(weights)
+        if self._equal:
             return
         mean = sum(weights) / size
         share = [weight / mean for weight in weights]
@@ -37,4 +38,21 @@ class WeightedSampler:
     def __call__(self) -> int:
         position = self._random() * self._size
         column = int(position)
-        return column if position - column < self._keep[column] else self._alias[column]
+        return column if self._equal or position - column < self._keep[column] else self._alias[column]
+
+    def two(self) -> tuple[int, int]:
+        """Two draws, different ones unless there is but one."""
+        first, second = self(), self()
+        if first == second:  # then any other: one index may have nearly all the weight, and be drawn again and again
+            second = (first + 1 + int(self._random() * (self._size - 1))) % self._size
+        return first, second
+
+
+def per_weight(weights: Sequence[int]) -> list[float]:
+    """What to multiply a load by to compare it with others': 1 for the mean weight.
+
+    Equal weights share a number: of ten thousand endpoints, what a pick need not fetch from memory counts.
+    """
+    mean = sum(weights) / len(weights)
+    factors = {weight: mean / weight for weight in weights}
+    return [factors[weight] for weight in weights]

@@ -18,6 +18,7 @@ import random
 from collections.abc import Sequence
 
 from grpc_balancer.pickers.contract import CallInfo, Candidate
+from grpc_balancer.pickers.excluding import Excluding
 
 
 class _Group:
@@ -40,10 +41,11 @@ class _Group:
             self.turn += 1
 
 
-class WeightedRoundRobin:
+class WeightedRoundRobin(Excluding):
     """Smooth weighted round robin. It enters the lap at a random moment, so that clients do not move in step."""
 
     def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
+        super().__init__(candidates, rng)
         divisor = math.gcd(*(candidate.weight for candidate in candidates))
         by_weight: dict[int, list[Candidate]] = {}
         for candidate in candidates:

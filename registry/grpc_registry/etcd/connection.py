@@ -8,14 +8,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from random import Random
 from typing import Any, TypeVar
 
-from grpc_registry.backoff import Backoff
+from grpc_registry.backoff import Backoff, keep_doing
 from grpc_registry.errors import RegistryClosed, RegistryError, RegistryRefused, RegistryUnavailable
 from grpc_registry.etcd import v3
 from grpc_registry.etcd.failures import StaleToken
-from grpc_registry.etcd.member import Member, Metadata, Stream
+from grpc_registry.etcd.member import RENEW_SECONDS, Member, Metadata, Stream
 from grpc_registry.etcd.reachability import Reachability
 from grpc_registry.etcd.v3 import Rpc
 from grpc_registry.url import EtcdUrl, Login
+from grpc_registry.waiting import stop
 
 _T = TypeVar("_T")
 
@@ -29,12 +30,14 @@ class Connection:
     """A connection to an etcd cluster. Nothing is opened before the first call."""
 
     def __init__(self, url: EtcdUrl, rng: Random) -> None:
-        self._members = [Member(address, url.tls) for address in url.members]
+        self._tls = None if url.tls is None else url.tls.follow()
+        self._members = [Member(address, self._tls) for address in url.members]
         rng.shuffle(self._members)  # or all clients would crowd on the member that is named first
         self._tokens = Tokens(url.login)
         self._current = 0
         self._rng = rng
         self._closed = False
+        self._renewals: asyncio.Task[None] | None = None
         self._reachability = Reachability(str(url), lambda: asyncio.get_running_loop().time())
 
     @property
@@ -112,6 +115,8 @@ class Connection:
     async def close(self) -> None:
         """Close the channels to all members. Calls and streams must have ended before. Idempotent."""
         self._closed = True
+        if self._renewals is not None:
+            await stop(self._renewals)
         await asyncio.gather(*(member.close() for member in self._members))
 
     async def _ask(self, member: Member, rpc: Rpc, request: Any, timeout: float) -> Any:
@@ -125,7 +130,15 @@ class Connection:
     def _member(self) -> Member:
         if self._closed:
             raise RegistryClosed("the registry is closed")
+        if self._tls is not None and self._renewals is None:
+            self._renewals = asyncio.create_task(
+                keep_doing(self._renew, Backoff(self._rng)), name="grpc_registry certificates"
+            )
         return self._members[self._current]
+
+    async def _renew(self) -> None:
+        await asyncio.sleep(RENEW_SECONDS)
+        await asyncio.gather(*(member.renew() for member in self._members))
 
     def _leave(self, member: Member) -> None:
         """Go on to the next member, unless another task already did."""

@@ -7,6 +7,7 @@ import asyncio
 from grpc_registry.contract import Listing
 from grpc_registry.errors import InvalidInstance, RegistryUnavailable, UnknownInstance
 from grpc_registry.etcd import kv, lease
+from grpc_registry.etcd.companions import Companions
 from grpc_registry.etcd.connection import Connection
 from grpc_registry.etcd.failures import LeaseGone
 from grpc_registry.etcd.keys import Keyspace
@@ -44,11 +45,15 @@ async def list_instances(connection: Connection, reader: Reader, keys: KeyRange)
     return sorted(listings, key=lambda listing: (listing.instance.service, listing.instance.id))
 
 
-async def remove_instance(connection: Connection, key: bytes) -> None:
-    """Delete `key` as it is now. One that was registered anew meanwhile, under another lease, stays."""
+async def remove_instance(
+    connection: Connection, keyspace: Keyspace, companions: Companions, service: str, instance_id: str
+) -> None:
+    """Delete an instance's keys as they are now. One that was registered anew meanwhile, under another lease, stays."""
+    key = keyspace.instance(service, instance_id)
     _, seen = await kv.get(connection, key)
     if seen is not None:
-        await kv.delete_if_leased(connection, key, lease=seen.lease)
+        beside = companions.keys(service, instance_id, {seen.lease})
+        await kv.delete_if_leased(connection, key, *sorted(beside), lease=seen.lease)
 
 
 async def edit_instance(

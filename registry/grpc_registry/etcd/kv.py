@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from grpc_registry.etcd import v3
@@ -10,6 +12,8 @@ from grpc_registry.etcd.connection import Connection
 from grpc_registry.etcd.failures import Compacted
 
 PAGE = 1000  # keys an answer: some 300 kB of instances, where etcd's limit for one answer is in the megabytes
+
+_NONE: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,19 @@ async def list_range(connection: Connection, keys: KeyRange, *, page: int = PAGE
             continue  # the revision of the first page was compacted before the last was read: begin again
 
 
-async def put_if_unchanged(connection: Connection, key: bytes, value: bytes, *, lease: int, seen: int) -> int | None:
+async def put_if_unchanged(
+    connection: Connection,
+    key: bytes,
+    value: bytes,
+    *,
+    lease: int,
+    seen: int,
+    puts: Mapping[bytes, bytes] = _NONE,
+    deletes: Iterable[bytes] = (),
+) -> int | None:
     """Write `key` under `lease` if its mod_revision is still `seen` (0: it does not exist).
+
+    Together with it, or not at all, `puts` are written under the lease as well, and `deletes` are deleted.
 
     Returns the revision of the write, or None if the key was changed by someone else. A write that was carried out, and
     whose answer got lost, reads as changed by someone else when it is tried again: read the key and decide anew.
@@ -67,29 +82,54 @@ async def put_if_unchanged(connection: Connection, key: bytes, value: bytes, *, 
         v3.TXN,
         v3.TxnRequest(
             compare=[v3.Compare(key=key, target=v3.TARGET_MOD_REVISION, mod_revision=seen)],
-            success=[v3.RequestOp(request_put=v3.PutRequest(key=key, value=value, lease=lease))],
+            success=[
+                *(_put(key, value, lease) for key, value in {key: value, **puts}.items()),
+                *(_delete(key) for key in deletes),
+            ],
         ),
     )
     return answer.header.revision if answer.succeeded else None
 
 
-async def delete_if_leased(connection: Connection, key: bytes, *, lease: int) -> None:
-    """Delete `key` if it is attached to `lease`; someone else's key of that name stays."""
-    await connection.call(
+async def put(connection: Connection, key: bytes, value: bytes) -> None:
+    """Write `key` for good, whatever was there."""
+    await connection.call(v3.TXN, v3.TxnRequest(success=[_put(key, value, 0)]))
+
+
+async def delete(connection: Connection, key: bytes) -> None:
+    """Delete `key`, if it is there."""
+    await connection.call(v3.TXN, v3.TxnRequest(success=[_delete(key)]))
+
+
+async def delete_if_leased(connection: Connection, *keys: bytes, lease: int) -> None:
+    """Delete those of `keys` that are attached to `lease`, at once if all are; someone else's keys stay."""
+    answer = await connection.call(
         v3.TXN,
         v3.TxnRequest(
-            compare=[v3.Compare(key=key, target=v3.TARGET_LEASE, lease=lease)],
-            success=[v3.RequestOp(request_delete_range=v3.DeleteRangeRequest(key=key))],
+            compare=[v3.Compare(key=key, target=v3.TARGET_LEASE, lease=lease) for key in keys],
+            success=[_delete(key) for key in keys],
         ),
     )
+    if not answer.succeeded and len(keys) > 1:
+        for key in keys:
+            await delete_if_leased(connection, key, lease=lease)
+
+
+def _put(key: bytes, value: bytes, lease: int) -> Any:
+    return v3.RequestOp(request_put=v3.PutRequest(key=key, value=value, lease=lease))
+
+
+def _delete(key: bytes) -> Any:
+    return v3.RequestOp(request_delete_range=v3.DeleteRangeRequest(key=key))
 
 
 async def _list_pages(connection: Connection, keys: KeyRange, page: int) -> tuple[int, list[KeyValue]]:
     found: list[KeyValue] = []
     revision, first = 0, keys.first
     while True:
-        # Later pages are pinned to the revision of the first (0 means: the present one).
-        request = v3.RangeRequest(key=first, range_end=keys.end, limit=page, revision=revision)
+        # Later pages are pinned to the revision of the first (0 means: the present one). An end that is empty must not
+        # be sent at all: etcd takes one that is there, and empty, for "all keys from the first on".
+        request = v3.RangeRequest(key=first, range_end=keys.end or None, limit=page, revision=revision)
         answer = await connection.call(v3.RANGE, request)
         revision = revision or answer.header.revision
         found += map(key_value, answer.kvs)

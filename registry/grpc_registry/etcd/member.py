@@ -1,8 +1,15 @@
-"""One member of the etcd cluster: a channel of its own, and the RPCs over it."""
+"""One member of the etcd cluster: a channel of its own, and the RPCs over it.
+
+With TLS, a channel is made of the certificates of one moment. When the files hold others, the member moves to a new
+channel; so an expired certificate, or a changed authority, is never met by a process that runs for long.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -10,7 +17,9 @@ import grpc
 from grpc_registry.errors import RegistryUnavailable
 from grpc_registry.etcd.failures import translated
 from grpc_registry.etcd.v3 import Rpc
-from grpc_registry.url import Tls
+from grpc_registry.tls import TlsFollower, TlsMaterial
+
+logger = logging.getLogger(__name__)
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -30,14 +39,60 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
+RENEW_SECONDS = 2.0  # between two looks at the certificates; also for a connection with new ones to come about
+
+_LAST_CALLS_SECONDS = 10.0  # that a channel which is given up grants its calls; all have deadlines below that
+
+
+class Line:
+    """A channel, and all that goes over it; with TLS made of one `material`."""
+
+    def __init__(self, address: str, material: TlsMaterial | None, options: list[tuple[str, Any]]) -> None:
+        self.material = material
+        self.streams: set[Stream] = set()
+        self._methods: dict[Rpc, Any] = {}
+        if material is None:
+            self._channel = grpc.aio.insecure_channel(address, options)
+        else:
+            self._channel = grpc.aio.secure_channel(address, material.channel_credentials(), options)
+
+    def method(self, rpc: Rpc) -> Any:
+        """The multicallable of `rpc`."""
+        if rpc not in self._methods:
+            make = self._channel.stream_stream if rpc.streams else self._channel.unary_unary
+            self._methods[rpc] = make(rpc.path, rpc.request.SerializeToString, rpc.response.FromString)
+        return self._methods[rpc]
+
+    async def connects(self, seconds: float) -> bool:
+        """Whether there is a connection within so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._channel.channel_ready()
+                return True
+        return False
+
+    async def retire(self) -> None:
+        """End the streams, whose readers open others elsewhere, let calls finish, and close the channel."""
+        for stream in list(self.streams):
+            stream.retire()
+        try:
+            await self._channel.close(_LAST_CALLS_SECONDS)
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the channel. What waits on it must have been stopped before: gRPC would cancel it."""
+        await self._channel.close()
+
+
 class Member:
     """The channel to `address` is made at the first call, on the loop that runs then."""
 
-    def __init__(self, address: str, tls: Tls | None) -> None:
+    def __init__(self, address: str, tls: TlsFollower | None) -> None:
         self.address = address
         self._tls = tls
-        self._channel: grpc.aio.Channel | None = None
-        self._methods: dict[Rpc, Any] = {}
+        self._options = _OPTIONS if tls is None else [*_OPTIONS, *tls.files.channel_options()]
+        self._line: Line | None = None
 
     async def call(self, rpc: Rpc, request: Any, metadata: Metadata, timeout: float) -> Any:
         """The answer to `request`; of an RPC that streams, the first one.
@@ -52,64 +107,96 @@ class Member:
             finally:
                 stream.close()
         try:
-            return await self._method(rpc)(request, metadata=metadata, timeout=timeout)
+            return await self._connected().method(rpc)(request, metadata=metadata, timeout=timeout)
         except grpc.aio.AioRpcError as error:
             raise translated(error, self.address) from None
 
     def open(self, rpc: Rpc, metadata: Metadata, timeout: float | None = None) -> Stream:
         """Open a stream; without `timeout` it lasts until it is closed or breaks."""
-        return Stream(self._method(rpc)(metadata=metadata, timeout=timeout), self.address)
+        return Stream(self._connected(), rpc, metadata, timeout, self.address)
+
+    async def renew(self) -> None:
+        """Move all to a new connection if the files hold other certificates than the present one was made with.
+
+        Only once the new one is connected: while a rotation is under way etcd may not trust a new certificate yet, and
+        a connection that works, with a lease and watches on it, is not given up for one that does not.
+        """
+        present = self._line
+        if self._tls is None or present is None or self._tls.current() is present.material:
+            return
+        successor = self._dial()
+        if await successor.connects(RENEW_SECONDS):
+            self._line = successor
+            logger.info("etcd at %s: connected anew, with new certificates", self.address)
+            await present.retire()
+        else:
+            logger.debug("etcd at %s: not reached with new certificates, going on with the old", self.address)
+            await successor.close()
 
     async def close(self) -> None:
         """Close the channel. What waits on it must have been stopped before: gRPC would cancel it."""
-        if self._channel is not None:
-            await self._channel.close()
+        if self._line is not None:
+            await self._line.close()
 
-    def _method(self, rpc: Rpc) -> Any:
-        if rpc not in self._methods:
-            channel = self._connected()
-            make = channel.stream_stream if rpc.streams else channel.unary_unary
-            self._methods[rpc] = make(rpc.path, rpc.request.SerializeToString, rpc.response.FromString)
-        return self._methods[rpc]
+    def _connected(self) -> Line:
+        if self._line is None:
+            self._line = self._dial()
+        return self._line
 
-    def _connected(self) -> grpc.aio.Channel:
-        if self._channel is None:
-            if self._tls is None:
-                self._channel = grpc.aio.insecure_channel(self.address, _OPTIONS)
-            else:
-                name = self._tls.server_name
-                options = [*_OPTIONS, ("grpc.ssl_target_name_override", name)] if name else _OPTIONS
-                credentials = grpc.ssl_channel_credentials(self._tls.ca, self._tls.key, self._tls.cert)
-                self._channel = grpc.aio.secure_channel(self.address, credentials, options)
-        return self._channel
+    def _dial(self) -> Line:
+        return Line(self.address, self._tls.current() if self._tls is not None else None, self._options)
 
 
 class Stream:
     """A bidirectional stream to one member."""
 
-    def __init__(self, call: Any, address: str) -> None:
-        self._call = call
+    def __init__(self, line: Line, rpc: Rpc, metadata: Metadata, timeout: float | None, address: str) -> None:
+        self._call = line.method(rpc)(metadata=metadata, timeout=timeout)
+        self._line = line
         self._address = address
+        self._retired = False
+        line.streams.add(self)
 
     async def send(self, message: Any) -> None:
         """Send a message. Raises like `receive`."""
-        try:
+        with self._translating():
             await self._call.write(message)
-        except grpc.aio.AioRpcError as error:
-            raise translated(error, self._address) from None
-        except asyncio.InvalidStateError:  # grpc.aio's word for: the call ended before the first message left
-            raise RegistryUnavailable(f"etcd at {self._address}: the stream ended") from None
 
     async def receive(self) -> Any:
         """The next message. Raises the exceptions of `failures`; the end of the stream is `RegistryUnavailable`."""
-        try:
+        with self._translating():
             message = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise translated(error, self._address) from None
         if message is grpc.aio.EOF:
-            raise RegistryUnavailable(f"etcd at {self._address}: the stream ended")
+            raise self._ended()
         return message
+
+    def retire(self) -> None:
+        """End the stream with an error for its reader, who will want another."""
+        self._retired = True
+        self._call.cancel()
 
     def close(self) -> None:
         """Cancel the stream, whatever its state."""
+        self._line.streams.discard(self)
         self._call.cancel()
+
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise translated(error, self._address) from None
+        except asyncio.InvalidStateError:  # grpc.aio's word for: the call ended before the first message left
+            raise self._ended() from None
+        except asyncio.CancelledError:
+            if not self._retired or _being_cancelled():
+                raise
+            raise self._ended() from None  # it was the call that was cancelled, by `retire`, and not the reader
+
+    def _ended(self) -> RegistryUnavailable:
+        return RegistryUnavailable(f"etcd at {self._address}: the stream ended")
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

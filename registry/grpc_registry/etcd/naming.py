@@ -41,10 +41,10 @@ def encode(instance: Instance) -> bytes:
 
 def decode(service: str, instance_id: str, value: bytes) -> Decoded:
     """What `value` says. Raises `InvalidInstance` if it has no usable address."""
-    document = _load(value)
+    document = load_object(value)
     metadata, problems = document.get("Metadata"), []
     if metadata is not None and not isinstance(metadata, dict):
-        problems.append(f"Metadata is not an object but {_kind(metadata)}")
+        problems.append(f"Metadata is not an object but {kind_of(metadata)}")
     fields: dict[str, Any] = metadata if isinstance(metadata, dict) else {}
     weight, state, texts = DEFAULT_WEIGHT, State.SERVING, {}
     try:
@@ -60,7 +60,7 @@ def decode(service: str, instance_id: str, value: bytes) -> Decoded:
         if isinstance(text, str):
             texts[name] = text
         else:
-            problems.append(f"{name} is not text but {_kind(text)}")
+            problems.append(f"{name} is not text but {kind_of(text)}")
     instance = Instance(
         service,
         check_address(document.get("Addr", "")),
@@ -79,13 +79,13 @@ def edit(value: bytes, *, weight: int | None = None, state: State | None = None)
     Raises:
         InvalidInstance: the new value breaks the contract, or `value` does so much that it cannot be edited.
     """
-    document = _load(value)
+    document = load_object(value)
     check_address(document.get("Addr", ""))
     metadata = document.get("Metadata")
     if metadata is None:
         metadata = document["Metadata"] = {}
     if not isinstance(metadata, dict):
-        raise InvalidInstance(f"its Metadata is not an object but {_kind(metadata)}, so it cannot be edited")
+        raise InvalidInstance(f"its Metadata is not an object but {kind_of(metadata)}, so it cannot be edited")
     if weight is not None:
         metadata["weight"] = check_weight(weight)
     if state is not None:
@@ -93,13 +93,14 @@ def edit(value: bytes, *, weight: int | None = None, state: State | None = None)
     return _dump(document)
 
 
-def _load(value: bytes) -> dict[str, Any]:
+def load_object(value: bytes) -> dict[str, Any]:
+    """The JSON object that `value` is. Raises `InvalidInstance`."""
     try:
         document = json.loads(value, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidInstance(f"the value is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise InvalidInstance(f"the value is not an object but {_kind(document)}")
+        raise InvalidInstance(f"the value is not an object but {kind_of(document)}")
     return document
 
 
@@ -114,7 +115,8 @@ def _dump(document: dict[str, Any]) -> bytes:
         raise InvalidInstance("the value has a number that JSON cannot hold") from None
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What JSON calls the kind of `value`."""
     return {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}.get(
         type(value), "null"
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from grpc_registry.errors import InvalidInstance
+from grpc_registry.etcd.formats import Format
 from grpc_registry.etcd.keys import Keyspace
 from grpc_registry.etcd.kv import KeyValue
-from grpc_registry.etcd.naming import decode
 from grpc_registry.etcd.watch import Event
-from grpc_registry.fold import Change, Put, Removed
-from grpc_registry.instance import Instance
+from grpc_registry.fold import Change, Put, Removed, fold, snapshot_of
+from grpc_registry.instance import Instance, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +20,22 @@ _REMEMBERED = 1000
 
 
 class Reader:
-    """Reads keys of one keyspace. A key's problem is logged when it is new, not with every list that finds it again."""
+    """Reads keys of one keyspace, or of another format.
 
-    def __init__(self, keyspace: Keyspace) -> None:
+    A key's problem is logged when it is new, not with every list that finds it again.
+    """
+
+    def __init__(self, keyspace: Keyspace | Format) -> None:
         self._keyspace = keyspace
         self._said: OrderedDict[bytes, int] = OrderedDict()  # the revision that was complained about; the oldest first
+
+    def listed(self, service: str, revision: int, found: Iterable[KeyValue]) -> Snapshot:
+        """The snapshot of `service` at `revision`, from all that was found at its keys."""
+        return snapshot_of(service, revision, self.instances(found))
+
+    def folded(self, known: Snapshot, events: Sequence[Event]) -> Snapshot:
+        """The snapshot after `events`, of which there is at least one."""
+        return fold(known, self.changes(events), events[-1].mod_revision)
 
     def instances(self, found: Iterable[KeyValue]) -> list[Instance]:
         """The instances among `found`, in its order."""
@@ -34,7 +45,7 @@ class Reader:
         """The instance at a key, or None if it cannot be read."""
         try:
             service, instance_id = self._keyspace.parse(kv.key)
-            decoded = decode(service, instance_id, kv.value)
+            decoded = self._keyspace.decode(service, instance_id, kv.value)
         except InvalidInstance as error:
             self._say(kv, "skipped: %s", str(error))
             return None

@@ -13,12 +13,13 @@ from grpc_registry.backoff import Backoff, keep_doing
 from grpc_registry.errors import RegistryClosed, RegistryError, RegistryUnavailable
 from grpc_registry.etcd import kv
 from grpc_registry.etcd import lease as leases
+from grpc_registry.etcd.companions import Companions
 from grpc_registry.etcd.connection import Connection
 from grpc_registry.etcd.failures import LeaseGone
-from grpc_registry.etcd.kv import KeyRange
+from grpc_registry.etcd.kv import KeyRange, KeyValue
 from grpc_registry.etcd.lease import Lease
 from grpc_registry.etcd.naming import encode
-from grpc_registry.etcd.ownership import Desired, Write, settle
+from grpc_registry.etcd.ownership import Desired, Keep, Write, settle
 from grpc_registry.etcd.session import NO_LEASE, Session
 from grpc_registry.etcd.watch import Deleted, watch
 from grpc_registry.instance import Instance, State
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class EtcdRegistration:
-    """Keeps `Registration`'s promises over etcd. One task is the only writer of the key.
+    """Keeps `Registration`'s promises over etcd. One task is the only writer of the key, and of its companions.
 
     `timeout` bounds `update`, `close_timeout` bounds `close`, both in seconds. `on_closed` is called once, at the end.
     """
@@ -39,6 +40,7 @@ class EtcdRegistration:
         session: Session,
         key: bytes,
         instance: Instance,
+        companions: Companions,
         rng: Random,
         *,
         timeout: float,
@@ -49,6 +51,8 @@ class EtcdRegistration:
         self._session = session
         self._key = key
         self._desired = Desired(instance)
+        self._companions = companions
+        self._told: Instance | None = None  # what was last written, companions included
         self._timeout = timeout
         self._close_timeout = close_timeout
         self._on_closed = on_closed
@@ -118,12 +122,13 @@ class EtcdRegistration:
         while True:
             desired = self._desired
             revision, seen = await kv.get(self._connection, self._key)
-            decision = settle(desired, seen, lease=lease.id, leases=self._leases)
+            decision = self._decide(desired, seen, lease)
             if isinstance(decision, Write):
                 written = await self._write(decision, lease)
                 if written is None:
                     continue  # somebody wrote between our read and our write: look again
                 revision = written
+            self._told = decision.instance
             self._leases = {lease.id}
             self._written_under = lease
             if self._desired is desired:
@@ -131,15 +136,31 @@ class EtcdRegistration:
             self._changes.tell()
             return revision
 
+    def _decide(self, desired: Desired, seen: KeyValue | None, lease: Lease) -> Keep | Write:
+        decision = settle(desired, seen, lease=lease.id, leases=self._leases)
+        if isinstance(decision, Keep) and seen is not None and self._companions.outdated(decision.instance, self._told):
+            return Write(decision.instance, seen.mod_revision)  # somebody edited the key, who knows no companions
+        return decision
+
     async def _write(self, decision: Write, lease: Lease) -> int | None:
         if decision.rival:
             logger.warning("%s was registered by %s: taking it over", self._key.decode(), decision.rival)
         self._leases.add(lease.id)
+        instance = decision.instance
+        beside = self._companions.of(instance, lease.id)
+        # Those of an earlier lease, or of an instance that did not drain yet, go as the others come.
+        outdated = self._companions.keys(instance.service, instance.id, self._leases) - beside.keys()
         async with self._writing:
             self._check_open()
             try:
                 return await kv.put_if_unchanged(
-                    self._connection, self._key, encode(decision.instance), lease=lease.id, seen=decision.seen
+                    self._connection,
+                    self._key,
+                    encode(instance),
+                    lease=lease.id,
+                    seen=decision.seen,
+                    puts=beside,
+                    deletes=sorted(outdated),
                 )
             except LeaseGone:
                 self._session.report_lost(lease)
@@ -153,7 +174,7 @@ class EtcdRegistration:
                     if isinstance(event, Deleted):
                         self._written_under = NO_LEASE
                         return
-                    decision = settle(self._desired, event, lease=lease.id, leases=self._leases)
+                    decision = self._decide(self._desired, event, lease)
                     self._desired = Desired(decision.instance, self._desired.unwritten)
                     if isinstance(decision, Write):
                         return
@@ -172,7 +193,8 @@ class EtcdRegistration:
 
     async def _remove(self, last_lease: Lease) -> None:
         for lease_id in sorted(self._leases):
-            await kv.delete_if_leased(self._connection, self._key, lease=lease_id)
+            beside = self._companions.of(self.instance, lease_id)
+            await kv.delete_if_leased(self._connection, self._key, *beside, lease=lease_id)
         if last_lease is not NO_LEASE:
             await leases.revoke(self._connection, last_lease.id)
 

@@ -3,9 +3,11 @@
 It lives here and not with the client, which obeys it, since `meshctl` must refuse a wrong one and knows no client.
 """
 
+from grpc_registry.service_config.balancing import POLICIES
 from grpc_registry.service_config.json_fields import InvalidServiceConfig
 from grpc_registry.service_config.model import (
     Balancing,
+    FailurePercentage,
     HedgingPolicy,
     MethodConfig,
     OutlierDetection,
@@ -13,11 +15,14 @@ from grpc_registry.service_config.model import (
     RetryThrottling,
     RingHash,
     ServiceConfig,
+    SuccessRate,
 )
 from grpc_registry.service_config.parsing import parse, parse_balancing
 
 __all__ = [
+    "POLICIES",
     "Balancing",
+    "FailurePercentage",
     "HedgingPolicy",
     "InvalidServiceConfig",
     "MethodConfig",
@@ -26,6 +31,7 @@ __all__ = [
     "RetryThrottling",
     "RingHash",
     "ServiceConfig",
+    "SuccessRate",
     "parse",
     "parse_balancing",
 ]

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from grpc_registry.service_config.json_fields import Fields, integer, items, positive, positive_duration, text, wrong
+from grpc_registry.service_config.json_fields import (
+    Fields,
+    InvalidServiceConfig,
+    integer,
+    items,
+    positive,
+    positive_duration,
+    text,
+    wrong,
+)
 from grpc_registry.service_config.model import (
     Balancing,
     FailurePercentage,
@@ -31,9 +41,10 @@ OUTLIER_DETECTION = "outlier_detection_experimental"
 """The name that gRFC A50 gives it in JSON."""
 
 _MOST_ENTRIES = 8_388_608  # gRFC A42: of a ring
+_HEADER = re.compile(r"[0-9a-z_.-]*")  # the keys that gRPC's metadata may have, in lower case
 
 
-def balancing(value: Any, path: str, known: Collection[str]) -> Balancing:
+def balancing(value: Any, path: str, known: Collection[str], *, inside_outlier_detection: bool = False) -> Balancing:
     """The first entry whose policy is known."""
     # service_config.proto: "clients will iterate through the list in order and stop at the first policy that they
     # support. If none are supported, the service config is considered invalid."
@@ -43,6 +54,8 @@ def balancing(value: Any, path: str, known: Collection[str]) -> Balancing:
         ((name, settings),) = entry.items()
         inside = f"{entry_path}.{name}"
         if name == OUTLIER_DETECTION:
+            if inside_outlier_detection:
+                raise InvalidServiceConfig(inside, "is inside another outlier detection, of which only one can count")
             return _outlier_detection(Fields(settings, inside), known)
         if name in known:
             return Balancing(str(name), _settings(str(name), settings, inside))
@@ -88,8 +101,8 @@ def _load_factor(value: Any, path: str) -> float:
 def _header(value: Any, path: str) -> str:
     # gRFC A76: "requestHashHeader [...] if the header name ends in -bin, the config is rejected"
     name = text(value, path).lower()
-    if name.endswith("-bin"):
-        raise wrong(value, path, "the name of a header of text, so without -bin")
+    if not _HEADER.fullmatch(name) or name.endswith("-bin"):
+        raise wrong(value, path, "the name of a text header (letters, digits, '_', '.', '-'), without -bin at its end")
     return name
 
 
@@ -100,7 +113,7 @@ def _outlier_detection(fields: Fields, known: Collection[str]) -> Balancing:
         value = fields.get(name, read)
         return otherwise if value is None else value
 
-    child = fields.need("childPolicy", lambda value, path: balancing(value, path, known))
+    child = fields.need("childPolicy", lambda value, path: balancing(value, path, known, inside_outlier_detection=True))
     base = get("baseEjectionTime", positive_duration, default.base_ejection_time)
     return Balancing(
         child.policy,

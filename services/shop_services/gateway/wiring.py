@@ -11,7 +11,6 @@ from importlib.resources import files
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from starlette.types import ASGIApp
 
-from grpc_balancer import FAST_KEEPALIVE, Channel
 from grpc_registry import Registry
 from shop.cache.v1 import cache_pb2
 from shop.order.v1 import order_pb2
@@ -21,7 +20,7 @@ from shop_services.gateway.app import make_app
 from shop_services.gateway.openapi import Comments, make_document
 from shop_services.gateway.probes import Probes
 from shop_services.gateway.transcoder import Limits, Transcoder
-from shop_services.runtime.retrying import service_config
+from shop_services.runtime.outgoing import balanced_channel
 from shop_services.runtime.settings import Settings
 
 NAME = "gateway"
@@ -52,9 +51,7 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[Gateway]
     """The gateway, with a channel to each service that it finds in `registry`."""
     async with AsyncExitStack() as stack:
         channels = {
-            name: await stack.enter_async_context(
-                Channel(name, registry, service_config=service_config(), options=FAST_KEEPALIVE)
-            )
+            name: await stack.enter_async_context(balanced_channel(name, registry, settings.zone))
             for name in sorted(set(SERVED_BY.values()))
         }
         limits = Limits(timeout=settings.gateway_timeout, body=settings.gateway_max_body)

@@ -62,12 +62,17 @@ class OutgoingChannel(grpc.aio.Channel):
         return await self._inner.__aexit__(kind, error, trace)
 
 
-def service_channel(service: str, registry: Resolver) -> OutgoingChannel:
+def service_channel(service: str, registry: Resolver, zone: str = "") -> OutgoingChannel:
     """A channel to all instances of another service of the shop, for a `wiring.py` to open and close.
 
-    Calls that the protos declare repeatable are retried, see `retrying`.
+    Calls that the protos declare repeatable are retried, see `retrying`. With a zone its instances are preferred.
     """
-    return OutgoingChannel(Channel(service, registry, service_config=service_config(), options=FAST_KEEPALIVE))
+    return OutgoingChannel(balanced_channel(service, registry, zone))
+
+
+def balanced_channel(service: str, registry: Resolver, zone: str = "") -> Channel:
+    """The same for who serves no call meanwhile, or sees to the rest: it neither names requests nor limits time."""
+    return Channel(service, registry, service_config=service_config(), zone=zone, options=FAST_KEEPALIVE)
 
 
 def _outgoing(call: Callable[..., Any], default: float | None) -> Callable[..., Any]:

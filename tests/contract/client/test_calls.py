@@ -59,7 +59,14 @@ async def server() -> AsyncIterator[EchoServer]:
 Make = Callable[[], grpc.aio.Channel]
 
 
-KINDS = ["grpc.aio", "balanced", "balanced, not connected yet", "grpc.aio intercepted", "balanced intercepted"]
+KINDS = [
+    "grpc.aio",
+    "balanced",
+    "balanced, not connected yet",
+    "balanced, hedged",
+    "grpc.aio intercepted",
+    "balanced intercepted",
+]
 
 ours = pytest.mark.parametrize("make", [kind for kind in KINDS if "balanced" in kind], indirect=True)
 direct = pytest.mark.parametrize("make", [kind for kind in KINDS if "intercepted" not in kind], indirect=True)
@@ -75,7 +82,9 @@ def make(request: pytest.FixtureRequest, server: EchoServer) -> Make:
         return lambda: grpc.aio.insecure_channel(server.address, interceptors=interceptors)
     resolver = ManualResolver()
     resolver.push(snapshot(1, server.instance()))
-    return lambda: Channel("echo", resolver, interceptors=interceptors)
+    config = {"methodConfig": [{"name": [{}], "hedgingPolicy": {"maxAttempts": 3, "hedgingDelay": "20s"}}]}
+    hedged = config if "hedged" in request.param else None
+    return lambda: Channel("echo", resolver, interceptors=interceptors, service_config=hedged)
 
 
 @pytest.fixture

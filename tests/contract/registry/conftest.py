@@ -27,6 +27,9 @@ class World(Protocol):
 
     async def delete_by_hand(self, service: str, instance_id: str) -> None: ...
 
+    async def put_config_by_hand(self, service: str, text: str) -> None:
+        """Write a service config that nobody checks."""
+
     async def go_away(self) -> None: ...
 
     async def come_back(self) -> None: ...
@@ -45,6 +48,9 @@ class MemoryWorld:
 
     async def delete_by_hand(self, service: str, instance_id: str) -> None:
         self.space.delete(service, instance_id)
+
+    async def put_config_by_hand(self, service: str, text: str) -> None:
+        self.space.put_config(service, text)
 
     async def go_away(self) -> None:
         self.space.go_away()
@@ -67,6 +73,9 @@ class EtcdWorld:
 
     async def delete_by_hand(self, service: str, instance_id: str) -> None:
         await asyncio.to_thread(self.server.ctl, "del", f"{self.prefix}/{service}/{instance_id}")
+
+    async def put_config_by_hand(self, service: str, text: str) -> None:
+        await asyncio.to_thread(self.server.ctl, "put", f"{self.prefix}:config/{service}", text)
 
     async def go_away(self) -> None:
         await asyncio.to_thread(self.server.kill)

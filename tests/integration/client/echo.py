@@ -49,6 +49,7 @@ class EchoServer(grpc.GenericRpcHandler):
         self.port = port
         self.calls: Counter[str] = Counter()
         self.running = 0
+        self.most_running = 0
         self.cancelled = 0
         self.delay = 0.0
         self._options = [*options, ("grpc.so_reuseport", 0)]
@@ -98,6 +99,7 @@ class EchoServer(grpc.GenericRpcHandler):
     async def _counted(self, method: str) -> AsyncIterator[None]:
         self.calls[method] += 1
         self.running += 1
+        self.most_running = max(self.most_running, self.running)
         await self._tell()
         try:
             await asyncio.sleep(self.delay)

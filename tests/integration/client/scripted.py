@@ -19,7 +19,10 @@ Metadata = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Fail:
-    """How one call fails: after some seconds, after `headers`, if any, and after so many `messages` of a stream."""
+    """How one call fails: after some seconds, after `headers`, if any, and after so many `messages` of a stream.
+
+    With the code OK it does not fail, but is answered as late as that.
+    """
 
     code: StatusCode = StatusCode.UNAVAILABLE
     trailing: Metadata = ()
@@ -40,6 +43,8 @@ class ScriptedServer(grpc.GenericRpcHandler):
         self.seen: list[dict[str, Any]] = []
         """The metadata of each call."""
         self.times: list[float] = []
+        self.cancelled = 0
+        """Calls that were cancelled while they were to take some seconds."""
         self.port = 0
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._arrived = asyncio.Condition()
@@ -69,6 +74,10 @@ class ScriptedServer(grpc.GenericRpcHandler):
         async with asyncio.timeout(10), self._arrived:
             await self._arrived.wait_for(condition)
 
+    async def until_cancelled(self, times: int) -> None:
+        """Return once that many calls were cancelled."""
+        await self.until(lambda: self.cancelled == times)
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         match handler_call_details.method:
             case method if method == UNARY_UNARY:
@@ -93,9 +102,18 @@ class ScriptedServer(grpc.GenericRpcHandler):
         if fail is None:
             yield answer
             return
-        await asyncio.sleep(fail.after)
         if fail.headers is not None:
             await context.send_initial_metadata(fail.headers)
+        try:
+            await asyncio.sleep(fail.after)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            async with self._arrived:
+                self._arrived.notify_all()
+            raise
+        if fail.code is StatusCode.OK:
+            yield answer
+            return
         for _ in range(fail.messages):
             yield answer
         await context.abort(fail.code, f"{self.name} was told to fail", fail.trailing)

@@ -122,7 +122,7 @@ async def test_a_channel_at_rest_looks_seldom(resolver: ManualResolver, servers:
     resolver.push(snapshot(1, servers[0].instance(), refused))
     async with Channel("echo", resolver) as channel:
         await all_connected(channel, 1)
-        watch = channel._dispatcher._watch
+        watch = channel._dispatcher._connections._watch
         async with asyncio.timeout(10):
             while watch._pause < LONGEST_PAUSE:  # noqa: ASYNC110  # nothing tells of rest
                 await asyncio.sleep(0.01)

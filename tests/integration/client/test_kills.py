@@ -1,4 +1,4 @@
-"""`kill -9` of one server process after another, under load: what a retry policy makes of the calls in flight there."""
+"""`kill -9` of one server process after another, under load: what retries and hedging make of the calls in flight."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ RETRYING: dict[str, Any] = {
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
+        }
+    ]
+}
+
+
+HEDGING: dict[str, Any] = {
+    "methodConfig": [
+        {
+            "name": [{"service": "test.Echo"}],
+            "hedgingPolicy": {"maxAttempts": 4, "hedgingDelay": "1s", "nonFatalStatusCodes": ["UNAVAILABLE"]},
         }
     ]
 }
@@ -64,13 +74,14 @@ async def kill_each_in_turn(channel: Channel, processes: list[EchoProcess], load
     await load.more(calls)
 
 
+@pytest.mark.parametrize("config", [RETRYING, HEDGING], ids=["retried", "hedged"])
 @pytest.mark.parametrize("callers", [1, 24])
-async def test_no_call_of_a_retried_method_fails(
-    processes: list[EchoProcess], resolver: ManualResolver, callers: int
+async def test_no_call_of_a_retried_or_hedged_method_fails(
+    processes: list[EchoProcess], resolver: ManualResolver, callers: int, config: dict[str, Any]
 ) -> None:
-    """One call after another, or many at once: with a retry policy for UNAVAILABLE none fails, whoever is killed."""
+    """One call after another, or many at once: with a policy for UNAVAILABLE none fails, whoever is killed."""
     resolver.push(snapshot(1, *(process.instance() for process in processes)))
-    async with Channel("echo", resolver, service_config=RETRYING) as channel:
+    async with Channel("echo", resolver, service_config=config) as channel:
         await all_connected(channel)
         async with calling(channel, callers) as load:
             await kill_each_in_turn(channel, processes, load, calls=10 * callers)

@@ -135,7 +135,7 @@ async def test_weights_change_without_a_new_connection(resolver: ManualResolver,
         resolver.push(snapshot(2, servers[0].instance(weight=300), servers[1].instance()))
         echo = Echo(channel)
         await asyncio.sleep(0)
-        while channel._dispatcher.balancer.endpoints[0].weight != 300:
+        while channel._dispatcher.balancer.endpoints[0].instance.weight != 300:
             await channel._dispatcher.change()
         names = [await echo.unary_unary(b"name") for _ in range(40)]
         assert names.count(b"s0") == 30

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -523,14 +522,3 @@ async def test_a_wrong_config_is_refused(resolver: ManualResolver) -> None:
         Channel("echo", resolver, service_config=retrying(1))
     with pytest.raises(ValueError, match=r"'grpc\.service_config': give it to the channel as service_config"):
         Channel("echo", resolver, options=[("grpc.service_config", "{}")])
-
-
-async def test_what_is_not_done_yet_is_said(resolver: ManualResolver, caplog: pytest.LogCaptureFixture) -> None:
-    """A hedging policy, which nothing here executes yet, is not ignored in silence."""
-    hedged = {"name": [{"service": "a.B"}], "hedgingPolicy": {"maxAttempts": 2}}
-    with caplog.at_level(logging.WARNING):
-        Channel("echo", resolver, service_config={"methodConfig": [hedged]})
-    (record,) = caplog.records
-    assert record.getMessage() == (
-        "the service config of 'echo' has a hedgingPolicy, which is not executed yet: ['/a.B/']"
-    )

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 import grpc_registry
 from grpc_registry import Instance, RegistryRefused, RegistryUnavailable, Unresolved
+from tests.authority import Authority
 from tests.servers import Etcd
 from tests.watching import ids, until
 
@@ -72,53 +67,6 @@ async def test_a_refusal_is_told_apart_from_an_outage(
             assert isinstance(first, Unresolved)
             assert reason in first.reason
     assert len([message for message in caplog.messages if "refuses" in message]) == 1
-
-
-class Authority:
-    """A certificate authority for one test."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        authority = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, 0), critical=True)
-        self.ca = self._write("ca.pem", authority.sign(self._key, hashes.SHA256()))
-
-    def issue(self, name: str, *, address: str | None = None) -> tuple[Path, Path]:
-        """Paths of a certificate for the host `name` (and the IP `address`) and of its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names: list[x509.GeneralName] = [x509.DNSName(name)]
-        if address is not None:
-            names.append(x509.IPAddress(ipaddress.ip_address(address)))
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._builder(subject, key).add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return self._write(f"{name}.pem", certificate.sign(self._key, hashes.SHA256())), self._write(f"{name}.key", key)
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-        )
-
-    def _write(self, name: str, content: x509.Certificate | ec.EllipticCurvePrivateKey) -> Path:
-        path = self._directory / name
-        if isinstance(content, x509.Certificate):
-            path.write_bytes(content.public_bytes(serialization.Encoding.PEM))
-        else:
-            path.write_bytes(
-                content.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.NoEncryption(),
-                )
-            )
-        return path
 
 
 @pytest.fixture

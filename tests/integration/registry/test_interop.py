@@ -12,6 +12,7 @@ import pytest
 from grpc_registry import Instance, InvalidInstance, State
 from tests.integration.registry.conftest import Connect, crash
 from tests.servers import Etcd
+from tests.unit.registry.etcd.golden_files import golden
 from tests.watching import ids, until
 
 
@@ -127,3 +128,24 @@ async def lease_of(server: Etcd, key: str) -> int:
 
 async def value_of(server: Etcd, key: str) -> object:
     return json.loads(await asyncio.to_thread(server.ctl, "get", key, "--print-value-only"))
+
+
+async def test_other_clients_of_the_naming_find_us_and_we_find_them(
+    shared: Connect, shared_etcd: Etcd, prefix: str
+) -> None:
+    """What stands in etcd is the golden file to the byte, and what Go's endpoint manager wrote, to the byte, is found,
+    edited in place by an operator, and gone with its key."""
+    async with shared() as registry:
+        ours = Instance("product", "10.0.0.1:50051", id="a1", weight=200, zone="a", version="1.4.0", host="h1")
+        await registry.register(ours).wait_registered()
+        _, written = golden("etcd-naming")
+        shown = await asyncio.to_thread(shared_etcd.ctl, "get", f"{prefix}/product/a1")
+        assert shown.encode() == f"{prefix}/product/a1\n".encode() + written + b"\n"
+        _, by_go = golden("etcd-naming-by-go")
+        await put(shared_etcd, f"{prefix}/product/10.0.0.1:50051", by_go.decode())
+        async with aclosing(registry.watch("product")) as watch:
+            await until(watch, lambda snapshot: ids(snapshot) == ["10.0.0.1:50051", "a1"])
+            await registry.edit("product", "10.0.0.1:50051", state=State.DRAINING)
+            await until(watch, lambda snapshot: snapshot.instances[0].state is State.DRAINING)
+            await asyncio.to_thread(shared_etcd.ctl, "del", f"{prefix}/product/10.0.0.1:50051")
+            await until(watch, lambda snapshot: ids(snapshot) == ["a1"])

@@ -13,6 +13,7 @@ import pytest
 
 from grpc_registry import Instance, RegistryUnavailable
 from grpc_registry.etcd import kv
+from grpc_registry.etcd import lease as leases
 from grpc_registry.etcd.connection import Connection
 from grpc_registry.etcd.failures import Compacted
 from grpc_registry.etcd.kv import KeyRange, KeyValue
@@ -35,6 +36,18 @@ async def test_readers_of_a_service_share_one_watch(own: Connect, etcd: Etcd) ->
     """Ten readers of one service are one watcher to etcd, and none when they have left."""
     async with own() as registry:
         readers = [registry.watch("product") for _ in range(10)]
+        for reader in readers:
+            await anext(reader)
+        assert await watchers(etcd, 1) == 1
+        for reader in readers:
+            await reader.aclose()
+        assert await watchers(etcd, 0) == 0
+
+
+async def test_readers_of_a_config_share_one_watch(own: Connect, etcd: Etcd) -> None:
+    """Ten readers of one service's config are one watcher to etcd, and none when they have left."""
+    async with own() as registry:
+        readers = [registry.watch_config("product") for _ in range(10)]
         for reader in readers:
             await anext(reader)
         assert await watchers(etcd, 1) == 1
@@ -181,3 +194,15 @@ def _metrics(port: int) -> bytes:
         return connection.getresponse().read()
     finally:
         connection.close()
+
+
+async def test_keys_are_deleted_only_from_their_own_lease(connection: Connection, prefix: str) -> None:
+    """Of several keys, those of the lease go, and one that somebody else wrote meanwhile stays."""
+    lease = await leases.grant(connection, 10)
+    mine, other, theirs = (f"{prefix}/{name}".encode() for name in ("mine", "other", "theirs"))
+    for deleted in ([mine, other], [mine, other, theirs]):
+        await kv.put_if_unchanged(connection, mine, b"1", lease=lease.id, seen=0, puts={other: b"2"})
+        await kv.put(connection, theirs, b"3")
+        await kv.delete_if_leased(connection, *deleted, lease=lease.id)
+        _, left = await kv.list_range(connection, KeyRange.under(f"{prefix}/".encode()))
+        assert [(entry.key, entry.value) for entry in left] == [(theirs, b"3")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc.aio
 from grpc import ChannelConnectivity
 
+from grpc_balancer.pickers import policy_named
 from grpc_balancer.testing import FakeEndpoint
 from grpc_registry import Instance, Snapshot, State
 
@@ -33,9 +36,15 @@ def snapshot(revision: int, *instances: Instance, stale: bool = False, relisted:
     return Snapshot("product", revision, instances, stale=stale, relisted=relisted)
 
 
-def candidates(*weights: int) -> list[FakeEndpoint]:
+def candidates(*weights: int, clock: Callable[[], float] = time.monotonic) -> list[FakeEndpoint]:
     """Connected endpoints of these weights, named e0, e1 …"""
     return [
-        FakeEndpoint(instance(f"e{index}", port=20_000 + index, weight=weight), ChannelConnectivity.READY)
+        FakeEndpoint(instance(f"e{index}", port=20_000 + index, weight=weight), ChannelConnectivity.READY, clock=clock)
         for index, weight in enumerate(weights)
     ]
+
+
+def picks(policy: str, endpoints: Sequence[FakeEndpoint], number: int, seed: int = 0) -> list[str]:
+    """The ids of so many picks, none of which becomes a call."""
+    picker = policy_named(policy)(endpoints, random.Random(seed))
+    return [picker.pick(CALL).instance.id for _ in range(number)]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from grpc_balancer.retry import NEVER, PREVIOUS_ATTEMPTS, Retrying, Throttle, pushback
+from grpc_balancer.retry import NEVER, PREVIOUS_ATTEMPTS, Retrying, Throttle, announce, pushback
 from grpc_registry.service_config import RetryPolicy, RetryThrottling
 
 UNAVAILABLE = StatusCode.UNAVAILABLE
@@ -262,16 +262,23 @@ def test_attempts_after_the_first_say_how_many_came_before() -> None:
     call = retrying()
     assert call.previous_attempts == 0
     delay(call)
-    assert call.announce(None) == [(PREVIOUS_ATTEMPTS, "1")]
+    assert announce(None, call.previous_attempts) == [(PREVIOUS_ATTEMPTS, "1")]
     delay(call)
-    assert call.announce([("k", "v"), ("k", "w")]) == [("k", "v"), ("k", "w"), (PREVIOUS_ATTEMPTS, "2")]
+    assert announce([("k", "v"), ("k", "w")], call.previous_attempts) == [
+        ("k", "v"),
+        ("k", "w"),
+        (PREVIOUS_ATTEMPTS, "2"),
+    ]
 
 
 def test_a_count_that_was_passed_on_is_replaced() -> None:
     """Metadata of an incoming call that a caller passes on does not add another call's attempts to this one's."""
     call = retrying()
     delay(call)
-    assert call.announce([(PREVIOUS_ATTEMPTS, "7"), ("k", b"v")]) == [("k", b"v"), (PREVIOUS_ATTEMPTS, "1")]
+    assert announce([(PREVIOUS_ATTEMPTS, "7"), ("k", b"v")], call.previous_attempts) == [
+        ("k", b"v"),
+        (PREVIOUS_ATTEMPTS, "1"),
+    ]
 
 
 def test_a_failure_that_is_final_is_no_attempt() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import secrets
+from pathlib import Path
 
 import pytest
 
@@ -135,13 +137,114 @@ def test_a_wrong_url_is_status_2_and_says_where_it_came_from(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["weight", "product", "3fa1", "0"], ["weight", "product", "3fa1", "x"], ["?"]]
+    "arguments",
+    [
+        [],
+        ["weight", "product", "3fa1", "0"],
+        ["weight", "product", "3fa1", "x"],
+        ["?"],
+        ["ls", "a/b"],
+        ["config"],
+        ["config", "get"],
+        ["config", "get", "a/b"],
+        ["config", "set", "product"],
+    ],
 )
 def test_wrong_usage_is_status_2(arguments: list[str], environ: dict[str, str]) -> None:
     """Arguments that make no sense are refused before the registry is asked."""
     with pytest.raises(SystemExit) as caught:
         main(arguments, environ)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("command", [["drain"], ["undrain"], ["weight"]])
+def test_an_empty_id_is_nobodys(command: list[str], environ: dict[str, str], space: MemorySpace) -> None:
+    """An unset variable in a script does not drain the one instance there is, of which it would be a beginning."""
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "order", "", *(["7"] if command == ["weight"] else [])], environ)
+    assert caught.value.code == 2
+    instance = space.entries["order", "77"].instance
+    assert (instance.state, instance.weight) == (State.SERVING, 100)
+
+
+CONFIG = '{"methodConfig": [{"name": [{}], "timeout": "1.5s"}]}'
+
+
+def test_a_config_comes_from_a_file_from_stdin_or_from_the_command_line(
+    environ: dict[str, str],
+    space: MemorySpace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """However it is given, it is stored to the letter, and printed by `get` as it is stored."""
+    file = tmp_path / "product.json"
+    for source, text in ((str(file), f"{CONFIG}\n"), ("-", f" {CONFIG}"), (CONFIG, CONFIG)):
+        file.write_text(text)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        space.configs.clear()
+        assert main(["config", "set", "product", source], environ) == 0
+        assert space.configs == {"product": text}
+        assert capsys.readouterr().out == "product: service config set\n"
+        assert main(["config", "get", "product"], environ) == 0
+        assert capsys.readouterr().out == f"{text.rstrip()}\n"
+
+
+def test_a_config_is_removed(environ: dict[str, str], space: MemorySpace, capsys: pytest.CaptureFixture[str]) -> None:
+    """`rm` removes it and says so; afterwards neither `get` nor `rm` finds one, which is status 3."""
+    space.put_config("product", CONFIG)
+    assert main(["config", "rm", "product"], environ) == 0
+    assert capsys.readouterr().out == "product: service config removed\n"
+    for command in ("get", "rm"):
+        assert main(["config", command, "product"], environ) == 3
+        assert capsys.readouterr() == ("", "meshctl: 'product' has no service config\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"methodConfig": [{"retryPolicy": {"maxAttempts": 1}}]}',
+            "methodConfig[0].retryPolicy.maxAttempts: must be an integer of at least 2, not 1",
+        ),
+        ('{"loadBalancingConfig": [{"nearest": {}}]}', "loadBalancingConfig: must be a list with a known policy ("),
+        ("{", "service config: is not JSON: "),
+    ],
+)
+def test_an_invalid_config_is_status_2_and_nothing_is_written(
+    text: str, message: str, environ: dict[str, str], space: MemorySpace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line on stderr begins with the JSON path of what is wrong; what was in force stays in force."""
+    space.put_config("product", CONFIG)
+    assert main(["config", "set", "product", text], environ) == 2
+    out, errors = capsys.readouterr()
+    assert (out, errors.count("\n")) == ("", 1)
+    assert errors.startswith(f"meshctl: {message}")
+    assert space.configs == {"product": CONFIG}
+
+
+def test_policies_of_ones_own_are_allowed_by_name(environ: dict[str, str], space: MemorySpace) -> None:
+    """Each `--allow-policy` adds a name to those that are known."""
+    for name in ("nearest", "cheapest", "round_robin"):
+        text = f'{{"loadBalancingConfig": [{{"{name}": {{}}}}]}}'
+        allowed = ["--allow-policy", "nearest", "--allow-policy", "cheapest"]
+        assert main(["config", "set", "product", text, *allowed], environ) == 0
+        assert space.configs == {"product": text}
+
+
+def test_a_file_that_cannot_be_read_is_status_2(
+    environ: dict[str, str], space: MemorySpace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says which file and why, and nothing is written."""
+    missing, binary = tmp_path / "missing.json", tmp_path / "binary.json"
+    binary.write_bytes(b'{"a": "\xff"}')
+    for file, reason in (
+        (missing, "No such file or directory"),
+        (binary, "is not UTF-8: invalid start byte at byte 7"),
+    ):
+        assert main(["config", "set", "product", str(file)], environ) == 2
+        assert capsys.readouterr().err == f"meshctl: {file}: {reason}\n"
+    assert space.configs == {}
 
 
 def test_differences_between_snapshots() -> None:

@@ -33,6 +33,23 @@ async def test_an_instance_of_another_process_can_be_put_and_deleted() -> None:
             space.delete("product", "a")
 
 
+async def test_a_config_can_be_put_deleted_and_wiped() -> None:
+    """A test writes the service config that it likes, valid or not, and takes it away again."""
+    space = MemorySpace()
+    async with MemoryRegistry(space) as registry, aclosing(registry.watch_config("product")) as watch:
+        space.put_config("product", "nonsense")
+        assert (await until(watch, lambda _: True)).text == "nonsense"
+        space.delete_config("product")
+        assert (await until(watch, lambda _: True)).text is None
+        with pytest.raises(KeyError):
+            space.delete_config("product")
+        space.put_config("product", "{}")
+        await until(watch, lambda snapshot: snapshot.text == "{}")
+        space.wipe()
+        wiped = await until(watch, lambda _: True)
+        assert (wiped.text, wiped.relisted) == (None, True)
+
+
 async def test_a_crashed_owner_is_gone_when_its_ttl_is_over_by_the_clock() -> None:
     """Nothing waits for real time: the clock says when a crashed owner's instances expire."""
     times = [0.0, 9.9, 10.0]

@@ -9,6 +9,7 @@ import pytest
 import grpc_registry
 from grpc_registry import InvalidUrl
 from grpc_registry.url import EtcdUrl, Login, MemoryUrl, parse_url
+from tests.authority import Authority
 
 
 @pytest.mark.parametrize(
@@ -92,14 +93,15 @@ def test_a_password_is_never_quoted(url: str) -> None:
 
 def test_a_representation_hides_the_password_and_the_key(tmp_path: Path) -> None:
     """Neither the parsed URL nor the registry shows the password or the private key."""
-    pem = tmp_path / "some.pem"
-    pem.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n")
-    url = f"etcds://root:secret@h1:1,h2:2?ca={pem}&cert={pem}&key={pem}&server_name=etcd.internal"
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("client")
+    url = f"etcds://root:secret@h1:1,h2:2?ca={authority.ca}&cert={cert}&key={key}&server_name=etcd.internal"
     parsed = parse_url(url)
     assert isinstance(parsed, EtcdUrl)
     assert parsed.tls is not None
     assert parsed.tls.server_name == "etcd.internal"
     assert "secret" not in repr(parsed) + str(parsed)
+    assert "BEGIN" not in repr(parsed) + repr(parsed.tls.read())
     assert repr(grpc_registry.connect(url)) == "<EtcdRegistry etcds://h1:1,h2:2/mesh reachable, 0 registered>"
 
 

@@ -1,0 +1,125 @@
+"""One attempt of a call at an endpoint: counted as load while it lasts, and reported once when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import grpc.aio
+from grpc import StatusCode
+
+from grpc_balancer.dispatcher import Dispatcher
+from grpc_balancer.endpoint import Endpoint, Line
+from grpc_balancer.failure import answer_of, outcome_of
+from grpc_balancer.load import Handle, Outcome
+from grpc_balancer.retry import PUSHBACK, pushback
+
+
+class Attempt(Handle):
+    """The pick of an endpoint for a call, and its completion handle. It keeps the call alive, as grpc.aio does."""
+
+    __slots__ = ("_call", "_dispatcher", "endpoint", "line", "lost", "on_end", "started")
+
+    def __init__(self, dispatcher: Dispatcher, endpoint: Endpoint, line: Line, call: Any) -> None:
+        Handle.__init__(self, endpoint.load)
+        self.endpoint = endpoint
+        self.line = line
+        self.lost: Outcome | None = None
+        """What it says of the endpoint if we cancelled it because another attempt was faster."""
+        self.on_end: Callable[[StatusCode | None], None] | None = None
+        """Whom to tell the status, if anybody counts attempts."""
+        self.started = dispatcher.clock()
+        self._dispatcher = dispatcher
+        self._call = call
+
+    @property
+    def call(self) -> Any:
+        """Whose attempt this is, while that one cares."""
+        return self._call
+
+    def leave(self) -> None:
+        """The call cares no more."""
+        self._call = None
+
+    def on_done(self, native: Any) -> None:
+        """grpc.aio's call has its final status."""
+        self.end()
+        code = answer_of(native.code())
+        elapsed = self._elapsed(self._dispatcher.clock() - self.started)
+        if code is StatusCode.OK:
+            self._dispatcher.finished(self.endpoint, Outcome.SUCCEEDED, elapsed)
+        else:
+            details = answer_of(native.details()) or ""
+            self._dispatcher.finished(self.endpoint, self._outcome(code, details), elapsed, details)
+        if self.on_end is not None:
+            self.on_end(code)
+        call = self.call
+        self._call = None
+        if call is not None:
+            call.attempt_ended(self, native, code)
+
+    def never_began(self) -> None:
+        """grpc.aio has refused to make a call."""
+        self.end()
+        self._dispatcher.finished(self.endpoint, Outcome.UNKNOWN, None)
+
+    def on_answer(self, answer: asyncio.Task[Any]) -> None:
+        """The first message is here, or an error."""
+        if answer.cancelled():
+            return
+        error = answer.exception()  # looked at in any case, lest asyncio complain that nobody did
+        if (call := self.call) is not None:
+            call.attempt_answered(self, error)
+
+    def on_headers(self, headers: asyncio.Task[Any]) -> None:
+        """The initial metadata is here, or the end of the attempt."""
+        if headers.cancelled() or headers.exception() is not None:
+            return
+        if (call := self.call) is not None:
+            call.attempt_heard_of(self, headers.result())
+
+    def goes_alone(self) -> None:
+        """No other attempt can have all of the requests any more."""
+        if (call := self.call) is not None:
+            call.attempt_goes_alone(self)
+
+    def _outcome(self, code: StatusCode | None, details: str) -> Outcome:
+        outcome = outcome_of(code, details)
+        return self.lost if outcome is Outcome.UNKNOWN and self.lost is not None else outcome
+
+    def _elapsed(self, elapsed: float) -> float | None:
+        return elapsed
+
+
+class StreamAttempt(Attempt):
+    """One that lasts as long as its owner likes. Only the time to the first message, if known, says anything."""
+
+    __slots__ = ("first_message",)
+
+    def __init__(self, dispatcher: Dispatcher, endpoint: Endpoint, line: Line, call: Any) -> None:
+        super().__init__(dispatcher, endpoint, line, call)
+        self.first_message: float | None = None
+        """Seconds it took."""
+
+    def _elapsed(self, elapsed: float) -> float | None:
+        return elapsed if self.lost is Outcome.FAILED else self.first_message
+
+
+class WeakAttempt(StreamAttempt):
+    """One that lets go of its call when nobody else holds it."""
+
+    __slots__ = ()
+
+    def __init__(self, dispatcher: Dispatcher, endpoint: Endpoint, line: Line, call: Any) -> None:
+        super().__init__(dispatcher, endpoint, line, weakref.ref(call))
+
+    @property
+    def call(self) -> Any:
+        return None if self._call is None else self._call()
+
+
+def pushback_of(native: Any) -> float | None:
+    """What the server said of trying again, as `pushback` has it, with the status of grpc.aio's finished call."""
+    return pushback((answer_of(native.trailing_metadata()) or grpc.aio.Metadata()).get_all(PUSHBACK))

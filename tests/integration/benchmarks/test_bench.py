@@ -1,0 +1,79 @@
+"""buildscripts/bench measures for real, and writes what it measured. What the numbers are is its own business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+COLUMNS = {
+    "overhead": [("in flight", "ours ÷ C-core", "C-core ÷ itself", "C-core, µs a call", "ours, µs a call")],
+    "tail": [
+        ("clients", "channel", "p50", "p99", "C-core's p99 ÷ ours"),
+        ("clients", "channel", "first 2 s", "then"),
+    ],
+    "pick": [
+        ("policy", "picked", "10", "100", "1,000", "10,000", "dearest ÷ cheapest"),
+        ("policy", "10", "100", "1,000", "10,000"),
+    ],
+    "convergence": [("event", "p50", "p95", "max", "median (lowest-highest)")],
+    "scale": [
+        ("watched", "instances", "ms", "CPU ms"),
+        ("watched", "instances", "ms", "CPU ms", "peak KiB"),
+        ("endpoints", "KiB each, resident", "s until all are connected", "CPU ms each"),
+    ],
+}
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(ROOT / "buildscripts/bench"), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_benchmark_writes_what_it_measured(name: str, tmp_path: Path) -> None:
+    """Every benchmark prints its tables and writes them as JSON, with numbers above zero in every spread."""
+    result = bench(name, "--quick", "--json", str(tmp_path / "out" / "numbers.json"))
+    assert result.returncode == 0, result.stderr
+    written = json.loads((tmp_path / "out" / "numbers.json").read_text())
+    assert written["benchmark"] == name
+    assert set(written["machine"]) >= {"python", "grpcio", "cpus"}
+    assert [tuple(table["rows"][0]) for table in written["tables"]] == COLUMNS[name]
+    for table in written["tables"]:
+        assert table["title"] in result.stdout
+        for row in table["rows"]:
+            check_spreads(row)
+    for promise in written["promises"]:
+        assert promise["kept"] is (
+            promise["measured"] >= promise["at_least"]
+            if "at_least" in promise
+            else promise["measured"] <= promise["at_most"]
+        )
+        assert promise["text"] in result.stdout
+
+
+def check_spreads(row: Mapping[str, Any]) -> None:
+    for cell in row.values():
+        if isinstance(cell, dict):
+            assert 0 <= cell["lowest"] <= cell["median"] <= cell["highest"]
+            assert cell["values"]
+
+
+def test_without_a_name_it_lists_the_benchmarks() -> None:
+    """Without a name all benchmarks are listed, each with what it measures."""
+    result = bench()
+    assert result.returncode == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()[: len(COLUMNS)]] == list(COLUMNS)
+
+
+def test_an_unknown_benchmark_is_refused() -> None:
+    """A name that is none is an error that names those there are."""
+    result = bench("nonsense")
+    assert result.returncode == 2
+    assert "overhead" in result.stderr

@@ -1,0 +1,218 @@
+"""Connected endpoints that are not picked: their calls fail, their server says so, or their machine is silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import grpc.aio
+import pytest
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio as health_aio
+
+from grpc_balancer import Channel
+from grpc_balancer.testing import ManualResolver
+from grpc_registry import Instance
+from grpc_registry.service_config import OutlierDetection
+from tests.integration.client.conftest import all_connected
+from tests.integration.client.echo import Echo, EchoServer, snapshot
+from tests.integration.client.proxy import Proxy
+from tests.integration.client.scripted import Fail, ScriptedServer
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+QUICK = OutlierDetection(interval=0.1, base_ejection_time=1.0)
+
+
+async def answers(channel: Channel, number: int, request: bytes = b"name") -> list[bytes | StatusCode]:
+    """What so many calls, one after another, are answered or fail with."""
+    echo, found = Echo(channel), list[bytes | StatusCode]()
+    for _ in range(number):
+        try:
+            found.append(await echo.unary_unary(request, timeout=3))
+        except grpc.aio.AioRpcError as error:
+            found.append(error.code())
+    return found
+
+
+async def until_answered_by(channel: Channel, *names: bytes) -> None:
+    """Return once calls are answered by all of these, and by nobody else. Fails after 10 s."""
+    async with asyncio.timeout(10):
+        found: set[bytes | StatusCode] = set()
+        while found != set(names):
+            await asyncio.sleep(0.01)  # a call that finds no endpoint fails without letting anything else happen
+            found = set(await answers(channel, 2 * len(names) + 4))
+
+
+def left_out(channel: Channel) -> dict[str, str]:
+    """Why instances are not picked, by id."""
+    return {row.instance.id: row.left_out for row in channel.explain().instances if row.left_out}
+
+
+# Calls that fail
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[list[ScriptedServer]]:
+    """Three servers s0, s1, s2 that fail as they are told."""
+    made = [await ScriptedServer(f"s{number}").start() for number in range(3)]
+    yield made
+    for server in made:
+        await server.stop()
+
+
+async def test_who_fails_is_left_alone_for_a_while(scripted: list[ScriptedServer], resolver: ManualResolver) -> None:
+    """Of a server whose calls fail five are seen to, then the others have all of them, until its time is over."""
+    bad = scripted[1]
+    bad.fails(times=5)
+    resolver.push(snapshot(1, *(server.instance() for server in scripted)))
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=QUICK) as channel:
+        await all_connected(channel)
+        found = await answers(channel, 60, b"x")
+        assert found.count(StatusCode.UNAVAILABLE) == len(bad.seen) == 5
+        assert left_out(channel)["s1"].startswith("ejected for ")
+        async with asyncio.timeout(10):
+            while len(bad.seen) == 5:
+                await answers(channel, 1, b"x")
+        assert bad.times[5] - bad.times[4] >= QUICK.base_ejection_time
+        assert left_out(channel) == {}
+
+
+async def test_what_the_application_refuses_ejects_nobody(servers: list[EchoServer], resolver: ManualResolver) -> None:
+    """An endpoint that answers NOT_FOUND to every call is as good as any."""
+    resolver.push(snapshot(1, *(server.instance() for server in servers)))
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=QUICK) as channel:
+        await all_connected(channel)
+        assert await answers(channel, 60, b"fail NOT_FOUND no such thing") == [StatusCode.NOT_FOUND] * 60
+        assert left_out(channel) == {}
+
+
+async def test_ejections_do_not_count_when_too_many_are_ejected(
+    scripted: list[ScriptedServer], resolver: ManualResolver
+) -> None:
+    """If two of three are ejected, all three are picked."""
+    everyone = replace(QUICK, base_ejection_time=60.0, max_ejection_percent=100)
+    for server in scripted[:2]:
+        server.fails(times=5)
+    resolver.push(snapshot(1, *(server.instance() for server in scripted)))
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=everyone) as channel:
+        await all_connected(channel)
+        found = await answers(channel, 60, b"x")
+        assert found.count(StatusCode.UNAVAILABLE) == 10
+        assert "2 ejected" in repr(channel)
+        assert set(found[-9:]) == {b"x s0", b"x s1", b"x s2"}
+
+
+async def test_nobody_is_ejected_without_detection(scripted: list[ScriptedServer], resolver: ManualResolver) -> None:
+    """With `outlier_detection=None` a server may fail for ever."""
+    scripted[0].script.extend([Fail()] * 20)
+    resolver.push(snapshot(1, *(server.instance() for server in scripted)))
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=None) as channel:
+        await all_connected(channel)
+        assert (await answers(channel, 60, b"x")).count(StatusCode.UNAVAILABLE) == 20
+
+
+# Servers that say how they are
+
+
+class HealthyEcho(EchoServer):
+    """An echo server that can be watched."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.health = health_aio.HealthServicer()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        if handler_call_details.method == "/grpc.health.v1.Health/Watch":
+            return grpc.unary_stream_rpc_method_handler(
+                self.health.Watch,
+                request_deserializer=health_pb2.HealthCheckRequest.FromString,
+                response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+            )
+        return super().service(handler_call_details)
+
+
+async def test_who_says_that_it_does_not_serve_is_not_picked(resolver: ManualResolver) -> None:
+    """With `healthCheckConfig` calls go to those that say SERVING, without any that fails while they change."""
+    servers = [HealthyEcho("s0"), HealthyEcho("s1")]
+    for server in servers:
+        await server.start()
+        await server.health.set("shop", SERVING)
+    resolver.push(snapshot(1, *(server.instance() for server in servers)))
+    config = {"healthCheckConfig": {"serviceName": "shop"}, "loadBalancingConfig": [{"round_robin": {}}]}
+    async with Channel("echo", resolver, service_config=config) as channel:
+        await until_answered_by(channel, b"s0", b"s1")
+        await servers[0].health.set("shop", NOT_SERVING)
+        await until_answered_by(channel, b"s1")
+        assert left_out(channel) == {"s0": "transient failure: the server says NOT_SERVING"}
+        await servers[1].health.set("shop", NOT_SERVING)
+        async with asyncio.timeout(10):
+            found = await answers(channel, 1)
+            while found != [StatusCode.UNAVAILABLE]:
+                await asyncio.sleep(0.01)
+                found = await answers(channel, 1)
+        with pytest.raises(grpc.aio.AioRpcError, match="the server says NOT_SERVING"):
+            await Echo(channel).unary_unary(b"name")
+        for server in servers:
+            await server.health.set("shop", SERVING)
+        await until_answered_by(channel, b"s0", b"s1")
+    for server in servers:
+        await server.stop()
+
+
+async def test_servers_without_health_service_are_picked(servers: list[EchoServer], resolver: ManualResolver) -> None:
+    """Asking for the health of servers that cannot tell it leaves all of them in."""
+    resolver.push(snapshot(1, *(server.instance() for server in servers)))
+    config = {"healthCheckConfig": {"serviceName": ""}, "loadBalancingConfig": [{"round_robin": {}}]}
+    async with Channel("echo", resolver, service_config=config) as channel:
+        await until_answered_by(channel, b"s0", b"s1", b"s2")
+
+
+# Machines that went silent
+
+KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 1_000),
+    ("grpc.keepalive_timeout_ms", 500),
+    ("grpc.http2.ping_timeout_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+]
+"""Only with calls in progress, so that a silent connection at rest is not noticed for itself."""
+
+
+@pytest.fixture
+async def proxies(servers: list[EchoServer]) -> AsyncIterator[list[Proxy]]:
+    """A proxy before each server."""
+    made = [await Proxy(server.port).start() for server in servers]
+    yield made
+    for proxy in made:
+        await proxy.stop()
+
+
+async def test_the_neighbours_of_a_silent_endpoint_are_asked_first(
+    servers: list[EchoServer], proxies: list[Proxy], resolver: ManualResolver
+) -> None:
+    """When one endpoint of a machine went silent, no call has to find out that the other one there is silent too."""
+    first, near, far = (
+        Instance("echo", f"127.0.0.1:{proxy.port}", id=server.name, host=host)
+        for server, proxy, host in zip(servers, proxies, ("here", "here", "elsewhere"), strict=True)
+    )
+    resolver.push(snapshot(1, first))
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=None, options=KEEPALIVE) as channel:
+        in_progress = asyncio.create_task(answers(channel, 1, b"sleep 2"))
+        await servers[0].until(lambda: servers[0].running == 1)
+        resolver.push(snapshot(2, first, near, far))
+        await all_connected(channel)
+        for proxy in proxies[:2]:
+            proxy.freeze()
+        async with asyncio.timeout(10):
+            while "s1" not in left_out(channel):  # noqa: ASYNC110 - nothing to await
+                await asyncio.sleep(0.02)
+        assert await in_progress == [StatusCode.UNAVAILABLE]
+        assert "here" in left_out(channel)["s1"]
+        assert await answers(channel, 12) == [b"s2"] * 12
+        for proxy in proxies[:2]:
+            proxy.thaw()
+        await until_answered_by(channel, b"s0", b"s1", b"s2")

@@ -1,0 +1,89 @@
+"""How the scenarios of `buildscripts/faults` judge what they saw."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.report import Promise, Report
+from campaigns import cli
+from campaigns.freeze import seconds_until_normal
+from campaigns.kills import Kill, may_have_been_sent, was_read
+from campaigns.server import ONCE, Journal
+from campaigns.traffic import Call
+
+KILLS = [Kill("s0-1", before=10.0, after=10.1)]
+LOST = Call(7, ONCE, due=9.9, began=9.9, ended=10.05, answered_by="", failure="UNAVAILABLE: Socket closed")
+EMPTY = {"s0-1": Journal(frozenset(), frozenset()), "s1-1": Journal(frozenset(), frozenset())}
+
+
+def seen_by(*ids: str) -> dict[str, Journal]:
+    return {id: Journal(frozenset({7} if id in ids else ()), frozenset()) for id in EMPTY}
+
+
+@pytest.mark.parametrize(
+    ("call", "journals", "read", "sent"),
+    [
+        (LOST, seen_by("s0-1"), True, False),
+        (LOST, EMPTY, False, True),
+        (LOST, seen_by("s1-1"), False, False),  # that process was not killed
+        (LOST, seen_by("s0-1", "s1-1"), False, False),  # it was sent again
+        (replace(LOST, ended=9.95), seen_by("s0-1"), False, False),  # it failed before the kill
+        (replace(LOST, ended=9.95), EMPTY, False, False),
+        (replace(LOST, began=12.0, ended=12.1), EMPTY, False, False),  # it began long after the kill
+        (replace(LOST, failure="UNAVAILABLE: no endpoint of 'faults': …"), EMPTY, False, False),
+        (replace(LOST, failure="DEADLINE_EXCEEDED: …"), EMPTY, False, False),
+    ],
+)
+def test_a_failed_call_is_excused_only_by_a_process_that_died_with_it(
+    call: Call, journals: dict[str, Journal], read: bool, sent: bool
+) -> None:
+    """Only a call that the killed process had read, or that was on its way and read by nobody, may fail."""
+    assert (was_read(call, KILLS, journals), may_have_been_sent(call, KILLS, journals)) == (read, sent)
+
+
+def calls(*slow_seconds: int) -> list[Call]:
+    """Ten calls in each of five seconds from 100.0 on; in `slow_seconds` all of them take half a second."""
+    made = []
+    for number in range(50):
+        due = 100.0 + number / 10
+        made.append(Call(number, ONCE, due, due, due + (0.5 if number // 10 in slow_seconds else 0.01), "s0-1"))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("slow", "seconds"), [((), 0), ((0,), 1), ((0, 1), 2), ((0, 3), 4), ((0, 1, 2, 3, 4), math.inf), ((4,), math.inf)]
+)
+def test_normal_is_what_stays_so(slow: tuple[int, ...], seconds: float) -> None:
+    """p99 is back to normal after the last second in which it was not; if that is the last of all, it is not."""
+    assert seconds_until_normal(calls(*slow), 100.0, 105.0, normal=0.1) == seconds
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])
+def test_the_exit_code_tells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failed: int, code: int
+) -> None:
+    """`buildscripts/faults` ends with 0 only if every promise is kept, and prints which was not."""
+
+    class Fake:
+        """A scenario."""
+
+        async def run(self, directory: object, *, seconds: float, rate: float, seed: int) -> Report:
+            assert (seconds, rate, seed) == (120.0, 50.0, 3)
+            return Report("fake", {"seed": seed}, [], [Promise("failed calls", failed, 0)], command="faults")
+
+    monkeypatch.setitem(cli.SCENARIOS, "fake", Fake())
+    assert cli.main(["fake", "--seed", "3", "--rate", "50"]) == code
+    assert (
+        capsys.readouterr().out.splitlines()[-1] == f"{'MISSED' if code else 'kept'}: failed calls: {failed}, at most 0"
+    )
+
+
+def test_a_rate_has_to_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
+    """A rate or a time of nothing is refused, by name."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["kills", "--rate", "0"])
+    assert ended.value.code == 2
+    assert "--rate: 0: a number above 0" in capsys.readouterr().err

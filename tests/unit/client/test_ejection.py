@@ -1,0 +1,216 @@
+"""Endpoints that the balancer leaves out although they are connected: ejected, suspect, or warming up."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from grpc import ChannelConnectivity
+
+from grpc_balancer.balancer import Balancer
+from grpc_balancer.pickers import policy_named
+from grpc_balancer.rules import Rules
+from grpc_balancer.testing import FakeEndpoint
+from grpc_registry import Instance, State
+from grpc_registry.service_config import OutlierDetection
+from tests.unit.client.candidates import CALL, snapshot
+
+READY = ChannelConnectivity.READY
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def instances(number: int, *, zone: str = "", host: str = "", weight: int = 100) -> list[Instance]:
+    return [
+        Instance("product", f"10.0.{len(zone)}.{index}:1", id=f"{zone}{index}", zone=zone, host=host, weight=weight)
+        for index in range(number)
+    ]
+
+
+def make(*listed: Instance, policy: str = "round_robin", **rules: object) -> tuple[Balancer[FakeEndpoint], Clock]:
+    clock = Clock()
+    made = Rules(**rules)  # type: ignore[arg-type]
+    balancer = Balancer("product", policy_named(policy), FakeEndpoint, random.Random(1), clock, made)
+    add(balancer, 1, *listed)
+    return balancer, clock
+
+
+def add(balancer: Balancer[FakeEndpoint], revision: int, *listed: Instance) -> None:
+    balancer.apply(snapshot(revision, *listed))
+    for endpoint in balancer.endpoints:
+        if endpoint.connectivity is not READY:
+            endpoint.connectivity = READY
+            balancer.connectivity_changed(endpoint)
+
+
+def picks(balancer: Balancer[FakeEndpoint], number: int = 300) -> Counter[str]:
+    found = [balancer.pick(CALL) for _ in range(number)]
+    return Counter(endpoint.instance.id for endpoint in found if endpoint is not None)
+
+
+def fail(balancer: Balancer[FakeEndpoint], name: str, times: int = 5) -> None:
+    endpoint = next(one for one in balancer.endpoints if one.instance.id == name)
+    for _ in range(times):
+        balancer.failed(endpoint)
+
+
+def test_an_ejected_endpoint_is_not_picked_until_its_time_is_over() -> None:
+    """Five failures in a row take an endpoint out of the picks; the sweep after 30 seconds brings it back."""
+    balancer, clock = make(*instances(3), outlier_detection=OutlierDetection())
+    fail(balancer, "1")
+    assert set(picks(balancer)) == {"0", "2"}
+    clock.now += 29
+    balancer.tick()
+    assert set(picks(balancer)) == {"0", "2"}
+    clock.now += 11
+    balancer.tick()
+    assert set(picks(balancer)) == {"0", "1", "2"}
+
+
+def test_an_endpoint_that_leaves_in_disgrace_returns_in_disgrace() -> None:
+    """An ejected endpoint that leaves the registry and comes back is still ejected."""
+    balancer, _ = make(*instances(3), outlier_detection=OutlierDetection())
+    fail(balancer, "1")
+    one, two, three = instances(3)
+    add(balancer, 2, one, three)
+    add(balancer, 3, one, two, three)
+    assert set(picks(balancer)) == {"0", "2"}
+
+
+def test_without_detection_nobody_is_ejected() -> None:
+    """No number of failures ejects an endpoint if the rules name no outlier detection."""
+    balancer, _ = make(*instances(3))
+    fail(balancer, "1", times=100)
+    assert set(picks(balancer)) == {"0", "1", "2"}
+
+
+def test_a_lone_endpoint_is_picked_though_it_fails() -> None:
+    """In panic, with fewer than half of the endpoints left, ejections are ignored."""
+    balancer, _ = make(*instances(1), outlier_detection=OutlierDetection())
+    fail(balancer, "0")
+    assert set(picks(balancer)) == {"0"}
+
+
+def test_new_settings_count_at_once_and_lose_nothing() -> None:
+    """With another policy and detection switched off, who is ejected stays so until its time is over."""
+    balancer, clock = make(*instances(3), outlier_detection=OutlierDetection())
+    fail(balancer, "1")
+    balancer.reconfigure(policy_named("random"), None)
+    assert set(picks(balancer)) == {"0", "2"}
+    fail(balancer, "0", times=50)
+    assert set(picks(balancer)) == {"0", "2"}
+    clock.now += 60
+    balancer.tick()
+    assert set(picks(balancer)) == {"0", "1", "2"}
+
+
+def test_a_lost_machine_makes_its_other_workers_suspect() -> None:
+    """The workers of a host that seems to be gone get no calls until each has answered; other hosts are not asked."""
+    gone, other = instances(3, zone="a", host="h1"), instances(4, zone="bb", host="h2")
+    balancer, _ = make(*gone, *other)
+    lost = next(one for one in balancer.endpoints if one.instance.id == "a0")
+    lost.connectivity = ChannelConnectivity.TRANSIENT_FAILURE
+    balancer.connectivity_changed(lost)
+    suspects = balancer.machine_lost(lost)
+    assert {suspect.instance.id for suspect in suspects} == {"a1", "a2"}
+    assert set(picks(balancer)) == {"bb0", "bb1", "bb2", "bb3"}
+    balancer.answered(suspects[0])
+    assert suspects[0].instance.id in picks(balancer)
+
+
+def test_a_newcomer_warms_up() -> None:
+    """Who joins others gets a tenth of its share at first, and the whole of it after the window."""
+    first = instances(3)
+    balancer, clock = make(*first[:2], policy="weighted_round_robin", slow_start=10.0)
+    clock.now += 60
+    add(balancer, 2, *first)
+    assert picks(balancer, 2100)["2"] == 100
+    clock.now += 5
+    balancer.tick()
+    assert picks(balancer, 2500)["2"] == 500
+    clock.now += 5
+    balancer.tick()
+    assert picks(balancer, 300)["2"] == 100
+
+
+def test_those_who_begin_together_do_not_warm_up() -> None:
+    """Where all endpoints are new there is nobody to take the calls meanwhile, and weights count from the first one."""
+    balancer, clock = make(*instances(2), policy="weighted_round_robin", slow_start=10.0)
+    clock.now += 5
+    add(balancer, 2, *instances(3))
+    assert picks(balancer, 300) == {"0": 100, "1": 100, "2": 100}
+
+
+def test_the_own_zone_is_preferred_while_it_has_enough() -> None:
+    """All calls stay in the zone while 1 / 1.4 of its weight is there; what is missing then goes elsewhere."""
+    near, far = instances(4, zone="a"), instances(4, zone="bb")
+    balancer, _ = make(*near, *far, zone="a")
+    assert set(picks(balancer)) == {"a0", "a1", "a2", "a3"}
+    for endpoint in balancer.endpoints[:2]:
+        endpoint.connectivity = ChannelConnectivity.TRANSIENT_FAILURE
+        balancer.connectivity_changed(endpoint)
+    found = picks(balancer, 1000)
+    assert 690 <= found["a2"] + found["a3"] <= 710
+    for endpoint in balancer.endpoints[2:4]:
+        endpoint.connectivity = ChannelConnectivity.TRANSIENT_FAILURE
+        balancer.connectivity_changed(endpoint)
+    assert set(picks(balancer)) == {"bb0", "bb1", "bb2", "bb3"}
+
+
+def test_a_bound_on_connections_is_kept_and_filled_up() -> None:
+    """Each client opens no more than its subset; one that cannot be connected is replaced until it can."""
+    balancer, _ = make(*instances(20), max_endpoints=5, subset_key="client-1")
+    assert len(balancer.endpoints) == 5
+    failed = balancer.endpoints[0]
+    failed.connectivity = ChannelConnectivity.TRANSIENT_FAILURE
+    opened = balancer.connectivity_changed(failed).open
+    assert len(opened) == 1
+    assert len(balancer.endpoints) == 6
+    failed.connectivity = READY
+    assert balancer.connectivity_changed(failed).retire == opened
+    other, _ = make(*instances(20), max_endpoints=5, subset_key="client-2")
+    assert {one.instance.id for one in other.endpoints} != {one.instance.id for one in balancer.endpoints}
+
+
+def test_a_member_of_the_subset_drains_in_peace() -> None:
+    """An endpoint of the subset that begins to drain keeps its connection, and another one takes its place."""
+    listed = instances(20)
+    balancer, _ = make(*listed, max_endpoints=5, subset_key="client-1")
+    leaving = balancer.endpoints[0].instance
+    drained = [
+        Instance(one.service, one.address, id=one.id, state=State.DRAINING if one == leaving else State.SERVING)
+        for one in listed
+    ]
+    changes = balancer.apply(snapshot(2, *drained))
+    assert (len(changes.open), changes.retire) == (1, ())
+
+
+def test_an_explanation_says_why_each_is_in_or_out() -> None:
+    """Candidates have scores; who is left out has a reason: draining, not connected, ejected, not in the subset."""
+    listed = instances(5)
+    balancer, _ = make(*listed, policy="least_outstanding", outlier_detection=OutlierDetection())
+    fail(balancer, "1")
+    away = balancer.endpoints[2]
+    away.connectivity, away.error = ChannelConnectivity.TRANSIENT_FAILURE, "Connection refused"
+    balancer.connectivity_changed(away)
+    draining = Instance("product", listed[3].address, id="3", state=State.DRAINING)
+    balancer.apply(snapshot(2, *listed[:3], draining, listed[4]))
+    balancer.endpoints[4].load.begin()
+    rows = {row.instance.id: row for row in balancer.explain(CALL)}
+    assert {name: row.left_out for name, row in rows.items()} == {
+        "0": "",
+        "1": "ejected for 30 s more",
+        "2": "transient failure: Connection refused",
+        "3": "draining",
+        "4": "",
+    }
+    assert rows["1"].score is None
+    assert rows["0"].score is not None
+    assert rows["4"].score is not None
+    assert rows["0"].score < rows["4"].score
+    assert rows["4"].outstanding == 1
