@@ -35,6 +35,14 @@ _ECHO, _NAME, _WORK, _TIME_LEFT = (f"/bench.Server/{method}" for method in ("Ech
 Method = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 
 
+class BlockingStub:
+    """The methods that are called by threads."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.echo: Callable[..., bytes] = channel.unary_unary(_ECHO)
+        self.name: Callable[..., bytes] = channel.unary_unary(_NAME)
+
+
 class Stub:
     """The methods, over a channel; made as generated stubs are."""
 

@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"simulate: {error}", file=sys.stderr)
         return 2
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
     played = []
     for scenario in scenarios:
         print(f"{scenario.name}: {scenario.told}", flush=True)
@@ -32,8 +34,6 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         print(f"{table(results)}\n", flush=True)
         played.append((scenario, results))
-    out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(as_json([result for _, results in played for result in results]))
     (out / "index.html").write_text(as_html(played, options.seed))
     print(f"charts: {out / 'index.html'}   numbers: {out / 'results.json'}")
@@ -72,7 +72,3 @@ def _parser() -> argparse.ArgumentParser:
         help="for the page and the numbers (default: %(default)s)",
     )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -65,10 +65,10 @@ class Client:
 
     def lose(self, connection: Connection, error: str, *, gone: bool = False) -> None:
         """The connection is lost, `gone`: as if its machine were. It is tried again at once."""
+        for job in list(connection.server.jobs):
+            if isinstance(job, Attempt) and job.connection is connection:
+                connection.server.drop(job)
         if connection.connectivity is ChannelConnectivity.READY and not connection.closed:
-            for job in list(connection.server.jobs):
-                if isinstance(job, Attempt) and job.connection is connection:
-                    connection.server.drop(job)
             connection.error = error
             self._note(connection, ChannelConnectivity.IDLE)
             self._connect(connection)

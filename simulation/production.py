@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from grpc import ChannelConnectivity
 
 from grpc_balancer.balancer import Balancer
+from grpc_balancer.channel import OUTLIER_DETECTION, SLOW_START_SECONDS
 from grpc_balancer.load import Load, Outcome
 from grpc_balancer.outlier import Record
 from grpc_balancer.pickers import policies, policy_of
 from grpc_balancer.rules import Rules
 from grpc_registry import Instance
-from grpc_registry.service_config import Balancing, OutlierDetection, RingHash
+from grpc_registry.service_config import Balancing, RingHash
 from simulation.server import Server
 
 FEATURES = {
     "hedging": "calls are sent again after 100 ms, in place of retries",
-    "outlier": "outlier detection with its defaults",
-    "slow_start": "newcomers warm up for 10 s",
+    "outlier": "outlier detection, as by default in a `Channel`",
+    "slow_start": "newcomers warm up, as by default in a `Channel`",
     "subset": "each client is connected to 20 servers at most",
     "zone": "the client's own zone first",
 }
@@ -47,8 +48,8 @@ class Variant:
     def rules(self, zone: str, client: str) -> Rules:
         """What the balancer of that client goes by."""
         return Rules(
-            outlier_detection=OutlierDetection() if "outlier" in self.features else None,
-            slow_start=10.0 if "slow_start" in self.features else 0.0,
+            outlier_detection=OUTLIER_DETECTION if "outlier" in self.features else None,
+            slow_start=SLOW_START_SECONDS if "slow_start" in self.features else 0.0,
             zone=zone if "zone" in self.features else "",
             max_endpoints=20 if "subset" in self.features else None,
             subset_key=client,

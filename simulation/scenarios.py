@@ -192,7 +192,7 @@ SCENARIOS = (
         calls_per_second=2_000.0,
         seconds=20.0,
         play=_rolling,
-        compared=(*POLICIES, "least_outstanding+slow_start"),
+        compared=(*POLICIES, "least_outstanding+outlier+slow_start"),
     ),
     Scenario(
         "scale_out",

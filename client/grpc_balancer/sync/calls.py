@@ -33,7 +33,7 @@ class Call(grpc.Call, grpc.Future, Generic[Response]):  # type: ignore[type-arg]
 
     def __del__(self) -> None:
         if not self._rpc.ended.is_set:
-            self._rpc.cancel(_ABANDONED)
+            self._rpc.thread.post(self._rpc.cancel, _ABANDONED)  # not here, which may be amid anything, locks held
 
     # grpc.Call
 

@@ -17,7 +17,10 @@ from grpc_registry.tls import TlsFiles
 
 
 class Options(TypedDict, total=False):
-    """The keyword arguments of `grpc_balancer.Channel`, which explains them. `on_pick` and `metrics` are called in the loop."""
+    """The keyword arguments of `grpc_balancer.Channel`, which explains them.
+
+    What is called (`on_pick`, `metrics`, asynchronous `interceptors`) is called in the loop: it must not block.
+    """
 
     policy: str | Mapping[str, Any] | None
     service_config: Mapping[str, Any] | str | None
@@ -29,7 +32,6 @@ class Options(TypedDict, total=False):
     subset_key: str | None
     limit: OutstandingLimit | None
     on_pick: Callable[[Explanation], object] | None
-    metrics: ListenerFactory | None
     metrics: ListenerFactory | None
     credentials: grpc.ChannelCredentials | TlsFiles | None
     options: Iterable[Sequence[Any]]

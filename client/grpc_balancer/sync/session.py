@@ -132,7 +132,14 @@ class Session:
             return tenancy
 
     def close(self, grace: float | None) -> None:
-        """Refuse new calls, give the present ones `grace` seconds, end the rest, close everything. Idempotent."""
+        """Refuse new calls, give the present ones `grace` seconds, end the rest, close everything. Idempotent.
+
+        Raises:
+            RuntimeError: this is the loop's thread, which cannot wait for itself.
+        """
+        tenancy = self._tenancy
+        if tenancy is not None and tenancy.thread.is_of_this_process():
+            tenancy.thread.check_usable()
         with self._opening:
             # It is let go of: grpc.aio ends its own thread, which no fork survives, with the last of its channels.
             self.closed, tenancy, self._tenancy = True, self._tenancy, None

@@ -78,7 +78,7 @@ def _settings(name: str, value: Any, path: str) -> RingHash | Mapping[str, Any] 
 
 
 def _ring_hash(fields: Fields, path: str) -> RingHash:
-    # gRFC A42: rings of 1024 to 4096 entries unless said otherwise, and at most 8M.
+    # gRFC A42: at most 8M entries.
     default = RingHash()
     least = fields.get("minRingSize", integer(1, _MOST_ENTRIES)) or default.min_ring_size
     most = fields.get("maxRingSize", integer(1, _MOST_ENTRIES)) or max(default.max_ring_size, least)

@@ -52,8 +52,9 @@ class RingHash:
 
     header: str = ""
     """The metadata key whose value is hashed (`requestHashHeader`); empty, or not in a call: a random endpoint."""
-    min_ring_size: int = 1024
-    max_ring_size: int = 4096
+    min_ring_size: int = 512
+    max_ring_size: int = 65_536
+    """gRFC A42 has 1024 and 4096, with which every change moves about twice the keys that it should."""
     load_factor: float = 1.25
     """Bounded load: an endpoint with more than this times the mean of outstanding calls passes a call on; 0: never."""
 

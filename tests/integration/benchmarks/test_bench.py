@@ -58,6 +58,18 @@ def test_a_benchmark_writes_what_it_measured(name: str, tmp_path: Path) -> None:
         assert promise["text"] in result.stdout
 
 
+def test_the_blocking_channel_is_measured(tmp_path: Path) -> None:
+    """With --sync the blocking channels are measured, by threads, and nothing is promised of them."""
+    result = bench("overhead", "--sync", "--quick", "--in-flight", "4", "--json", str(tmp_path / "numbers.json"))
+    assert result.returncode == 0, result.stderr
+    written = json.loads((tmp_path / "numbers.json").read_text())
+    assert written["settings"]["channels"] == "blocking"
+    (row,) = written["tables"][0]["rows"]
+    assert row["in flight"] == 4
+    assert row["ours, µs a call"]["lowest"] > 0
+    assert written["promises"] == []
+
+
 def check_spreads(row: Mapping[str, Any]) -> None:
     for cell in row.values():
         if isinstance(cell, dict):

@@ -17,12 +17,14 @@ import grpc
 import grpc.aio
 import pytest
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 
 import grpc_registry
 from grpc_balancer import sync
 from grpc_balancer.sync import loop
 from grpc_balancer.testing import ManualResolver
-from grpc_registry import State
+from grpc_registry import Instance, Snapshot, State
 from tests.integration.client.blocking import (
     SECONDS,
     BlockingEcho,
@@ -77,8 +79,8 @@ def test_a_registry_by_its_url(shared_etcd: Etcd) -> None:
         _until(lambda: seen() == {b"one": 20})
         elsewhere.run(second.close())
         assert seen() == {b"one": 20}
-        elsewhere.run(first.close())
-        _until(lambda: "no instance is registered" in _details(name))
+        elsewhere.run(first.update(state=State.DRAINING))
+        _until(lambda: "no instance is serving" in _details(name))
 
 
 def test_channels_of_one_url_share_a_connection(shared_etcd: Etcd) -> None:
@@ -219,6 +221,9 @@ def test_the_loop_does_not_wait_for_itself(server: ServerElsewhere) -> None:
         method = BlockingEcho(channel).unary_unary
         with pytest.raises(RuntimeError, match="would wait for itself"):
             sync.in_loop(method, b"x")
+        with pytest.raises(RuntimeError, match="would wait for itself"):
+            sync.in_loop(channel.close)
+        assert method(b"x", timeout=SECONDS) == b"x"
 
 
 def test_in_loop(server: ServerElsewhere) -> None:
@@ -284,6 +289,28 @@ def test_an_instance_that_dies_costs_nothing(server: ServerElsewhere) -> None:
         _until(lambda: {method(b"name", timeout=SECONDS) for _ in range(10)} == {b"echo", b"other"})
         other.stop()
         assert {method(b"name", timeout=SECONDS) for _ in range(50)} == {b"echo"}
+
+
+def test_a_generated_stub() -> None:
+    """Stubs as protoc makes them need no change."""
+    servicer: Any = HealthServicer()
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        instance = Instance("health", f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+        server.start()
+        resolver = ManualResolver()
+        resolver.push(Snapshot("health", 1, (instance,)))
+        with sync.Channel("health", lambda: resolver) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest()
+            assert stub.Check(request, timeout=SECONDS).status == health_pb2.HealthCheckResponse.SERVING
+            watching = stub.Watch(request, timeout=SECONDS)
+            assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+            servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+            assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            watching.cancel()
+        server.stop(None).wait(SECONDS)
 
 
 def test_asynchronous_interceptors_see_messages(server: ServerElsewhere) -> None:

@@ -224,8 +224,9 @@ async def test_plain_functions_on_an_asynchronous_server() -> None:
 async def test_unknown_methods_and_other_interceptors() -> None:
     """The interceptor passes on what has no handler, and stands beside others."""
     async with serving(telling(), [DeadlineInterceptor()]) as channel:
+        missing: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test/none")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary("/test/none")(b"")
+            await missing(b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert await ask(channel, timeout=40) == about(40)
 

@@ -43,10 +43,10 @@ async def test_calls_wait_for_their_turn_in_the_order_in_which_they_came(
     resolver.push(snapshot(1, servers[0].instance()))
     async with Channel("echo", resolver, limit=OutstandingLimit(1, queue=3)) as channel:
         await all_connected(channel, 1)
-        echo, ended = Echo(channel), []
+        echo, ended = Echo(channel), list[int]()
         calls = [echo.unary_unary(b"sleep 0.1") for _ in range(4)]
         for number, call in enumerate(calls):
-            call.add_done_callback(lambda _, number=number: ended.append(number))
+            call.add_done_callback(lambda _, number=number: ended.append(number))  # type: ignore[misc]
         with pytest.raises(AioRpcError, match="3 waiting"):
             await echo.unary_unary(b"name")
         await asyncio.gather(*calls)

@@ -41,8 +41,8 @@ async def test_certificates_rotate_under_load_without_a_failed_call(tmp_path: Pa
         new.issue("server", address="127.0.0.1")
         new.issue("client")
         async with asyncio.timeout(15):
-            while any(endpoint.line in before for endpoint in channel._dispatcher.balancer.endpoints):
-                await asyncio.sleep(0.05)
+            while len({*before, *(one.line for one in channel._dispatcher.balancer.endpoints)}) < 4:
+                await channel._dispatcher.change()
         trusted(tmp_path, new)
         await load.more(200)
     for server in servers:

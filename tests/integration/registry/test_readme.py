@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+import grpc_registry
+from grpc_registry import Instance, Registry, Snapshot
 from tests.servers import Etcd
 
 README = Path(__file__).parents[3] / "registry" / "README.md"
@@ -28,7 +32,7 @@ def examples(tmp_path: Path) -> list[Path]:
 
 async def test_the_first_two_minutes(examples: list[Path], etcd: Etcd) -> None:
     """The client of the README sees the server of the README come, drain and leave."""
-    serve, look, _ = examples
+    serve, look, *_ = examples
     looking = await asyncio.create_subprocess_exec(sys.executable, look, etcd.url, stdout=PIPE)
     assert looking.stdout is not None
 
@@ -52,9 +56,34 @@ async def test_the_first_two_minutes(examples: list[Path], etcd: Etcd) -> None:
         await looking.communicate()
 
 
+async def test_more_than_one_core(examples: list[Path], etcd: Etcd) -> None:
+    """The workers of the README are four instances with ports of their own on one host; SIGTERM drains all of them."""
+    async with grpc_registry.connect(etcd.url) as registry, asyncio.timeout(60):
+        process = await asyncio.create_subprocess_exec(sys.executable, examples[2], etcd.url, start_new_session=True)
+        try:
+            workers = await instances(registry, 4)
+            assert {worker.host for worker in workers} == {socket.gethostname()}
+            assert len({worker.address for worker in workers}) == 4
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+            await instances(registry, 0)
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+async def instances(registry: Registry, number: int) -> tuple[Instance, ...]:
+    """The instances of the demo, as soon as there are so many."""
+    async with aclosing(registry.watch("demo")) as seen:
+        async for known in seen:
+            if isinstance(known, Snapshot) and len(known.instances) == number:
+                return known.instances
+    raise AssertionError
+
+
 async def test_testing_without_etcd(examples: list[Path]) -> None:
     """The example of an outage in memory prints what its comments say."""
-    process = await asyncio.create_subprocess_exec(sys.executable, examples[2], stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, examples[3], stdout=PIPE)
     output, _ = await process.communicate()
     first, second, third = output.decode().splitlines()
     assert "id='a'" in first

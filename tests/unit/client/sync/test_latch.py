@@ -28,6 +28,7 @@ def test_waiting_ends_with_its_time() -> None:
     assert time.monotonic() - started >= 0.05
     assert not latch.wait(0)
     assert not latch.wait(-1)
+    assert latch._waiters == []
     latch.set()
     assert latch.is_set
 

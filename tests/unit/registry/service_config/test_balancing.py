@@ -61,8 +61,8 @@ def test_the_settings_of_a_policy_of_ones_own_arrive_as_they_are() -> None:
 
 
 def test_a_ring_has_the_defaults_of_the_grfcs() -> None:
-    """gRFC A42: 1024 to 4096 entries; A76: no header; Envoy has no bound on the load, here it is 1.25."""
-    assert read(ring()) == Balancing("ring_hash", RingHash("", 1024, 4096, 1.25))
+    """512 to 65,536 entries; gRFC A76: no header; Envoy has no bound on the load, here it is 1.25."""
+    assert read(ring()) == Balancing("ring_hash", RingHash("", 512, 65_536, 1.25))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_an_ejection_is_never_shorter_than_the_first() -> None:
         (ring(minRingSize=0), f"{RING_PATH}.minRingSize: must be an integer from 1 to 8388608, not 0"),
         (ring(maxRingSize=8_388_609), f"{RING_PATH}.maxRingSize: must be an integer from 1 to 8388608"),
         (ring(minRingSize=9, maxRingSize=8), f"{RING_PATH}.minRingSize: must be at most maxRingSize, 8, not 9"),
-        (ring(maxRingSize=1023), f"{RING_PATH}.minRingSize: must be at most maxRingSize, 1023, not 1024"),
+        (ring(maxRingSize=511), f"{RING_PATH}.minRingSize: must be at most maxRingSize, 511, not 512"),
         (ring(loadFactor=1), f"{RING_PATH}.loadFactor: must be more than 1, or 0 for no bound, not 1"),
         (ring(loadFactor=False), f"{RING_PATH}.loadFactor: must be a number greater than 0, not False"),
         (ring(loadFactor="1.5"), f"{RING_PATH}.loadFactor: must be a number greater than 0, not '1.5'"),
