@@ -28,7 +28,7 @@ class Stage:
     """The servers, running, and a channel with its defaults; `registry` is another connection than the channel's."""
 
     servers: tuple[Server, ...]
-    channel: grpc.aio.Channel
+    channel: Channel
     registry: Registry
 
     async def start(self, server: Server) -> None:

@@ -23,12 +23,13 @@ from grpc.aio import AioRpcError, UsageError
 from grpc_balancer import deadlines
 from grpc_balancer.attempt import Attempt, pushback_of
 from grpc_balancer.course import Course
+from grpc_balancer.deadlines import serving_deadline
 from grpc_balancer.dispatcher import Dispatcher
 from grpc_balancer.endpoint import Endpoint, Line, Route
 from grpc_balancer.failure import answer_of, cancelled_here, local_error, never_reached, reason
 from grpc_balancer.race import Race
 from grpc_balancer.retry import NEVER, Retrying, announce
-from grpc_registry.service_config import MethodConfig
+from grpc_registry.service_config import UNSAID, MethodConfig, RetryPolicy
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,15 +41,26 @@ class Attempts:
     """The part of a call that makes the attempts, one at a time, or in a race."""
 
     tried: frozenset[Endpoint] = frozenset()
+    timeout: float | None = None
+    metadata: grpc.aio.Metadata | None = None
+    wait_for_ready: bool | None = None
     hears_early = False
     """Whether headers can come before the end. Of a call without streams grpc.aio tells all at once."""
 
+    # What most calls do not have is not set on each of them: every step on this way costs.
+    _deadline: float | None = None
+    _credentials: grpc.CallCredentials | None = None
+    _compression: grpc.Compression | None = None
+    _retry: RetryPolicy | None = None
     _native: Any = None  # the current attempt's call; None while waiting or racing, and once `_error` is set
     _error: AioRpcError | None = None
     _committed = False  # the owner has something of a response: no other may follow
     _retrying: Retrying | None = None  # since the retry policy was first asked
     _race: Race | None = None
     _course: Course | None = None  # if anybody listens
+    _done = False
+    _callbacks: list[Callable[[Any], None]] | None = None
+    _waiters: list[asyncio.Future[None]] | None = None  # for an attempt to start, or for the end
 
     def __init__(
         self,
@@ -63,30 +75,41 @@ class Attempts:
         wait_for_ready: bool | None,
         compression: grpc.Compression | None,
     ) -> None:
-        if credentials is not None and not dispatcher.secure:
-            raise UsageError("Call credentials are only valid on secure channels")
-        if config.timeout is not None and (timeout is None or timeout > config.timeout):
-            # service_config.proto: "the minimum of the value specified here and the value set by the application"
-            timeout = config.timeout
-        if (left := deadlines.remaining()) is not None and (timeout is None or timeout > left):
-            timeout = left
-        # As it is now, for later attempts too.
-        self.metadata = None if metadata is None else grpc.aio.Metadata(*metadata)
-        self.timeout = timeout
-        self.wait_for_ready = config.wait_for_ready if wait_for_ready is None else wait_for_ready
         self._dispatcher = dispatcher
         self._route = route
-        self._retry = config.retry
         self._deserialize = deserialize
         self._request = request
-        self._deadline = None if timeout is None else dispatcher.clock() + timeout
-        self._credentials = credentials
-        self._compression = compression
+        if wait_for_ready is not None:
+            self.wait_for_ready = wait_for_ready
+        if config is not UNSAID:
+            timeout = self._configure(config, timeout)
+        if serving_deadline.get() is not None:
+            timeout = deadlines.within(timeout)
+        if timeout is not None:
+            self.timeout = timeout
+            self._deadline = dispatcher.clock() + timeout
+        if metadata is not None:
+            self.metadata = grpc.aio.Metadata(*metadata)  # as it is now, for later attempts too
+        if credentials is not None:
+            if not dispatcher.secure:
+                raise UsageError("Call credentials are only valid on secure channels")
+            self._credentials = credentials
+        if compression is not None:
+            self._compression = compression
         if dispatcher.listener is not None and not dispatcher.closed:  # else there is no call: `place` refuses it
-            hedged = config.hedging is not None and request is not None
-            self._course = Course(dispatcher.listener, route, dispatcher.clock, hedged=hedged)
-        if config.hedging is not None and request is not None:  # what is given by `write()` cannot be sent twice
-            self._race = Race(config.hedging, dispatcher)
+            self._course = Course(dispatcher.listener, route, dispatcher.clock, hedged=self._race is not None)
+
+    def _configure(self, config: MethodConfig, timeout: float | None) -> float | None:
+        """Take what the service config says. Returns the timeout that counts."""
+        self._retry = config.retry
+        if config.hedging is not None and self._request is not None:  # what is given by `write()` cannot be sent twice
+            self._race = Race(config.hedging, self._dispatcher)
+        if self.wait_for_ready is None:
+            self.wait_for_ready = config.wait_for_ready
+        if timeout is None or config.timeout is None:
+            return config.timeout if timeout is None else timeout
+        # service_config.proto: "the minimum of the value specified here and the value set by the application"
+        return min(timeout, config.timeout)
 
     @property
     def method(self) -> str:
@@ -110,13 +133,15 @@ class Attempts:
         native = self.send(self.attempt_at(endpoint, line), metadata, timeout)
         if native is not None:
             self._native = native
-            self._attempt_started()
+            if self._waiters is not None:
+                self._wake()
 
     def send(self, attempt: Attempt, metadata: grpc.aio.Metadata | None, timeout: float | None) -> Any:
         """Start grpc.aio's call for that attempt. None if that failed, and with it this call."""
         try:
             # Never with wait_for_ready: it is here that calls wait, for any endpoint, not in one endpoint's channel.
-            native = attempt.line.multicallable(self._route)(
+            line = attempt.line
+            native = (line.multicallables.get(self._route) or line.multicallable(self._route))(
                 self._outgoing(attempt),
                 timeout=timeout,
                 metadata=metadata,
@@ -124,13 +149,16 @@ class Attempts:
                 compression=self._compression,
             )
         except Exception as error:
-            attempt.never_began()
-            self.fail(StatusCode.INTERNAL, f"the call could not be started: {error!r}")
+            self._could_not_start(attempt, error)
             return None
         if self._course is not None:
             attempt.on_end = self._course.found(attempt.endpoint.instance, self._previous_attempts)
         native.add_done_callback(attempt.on_done)
         return native
+
+    def _could_not_start(self, attempt: Attempt, error: Exception) -> None:
+        attempt.never_began()
+        self.fail(StatusCode.INTERNAL, f"the call could not be started: {error!r}")
 
     def attempt_ended(self, attempt: Attempt, native: Any, code: StatusCode | None) -> None:
         """The current attempt, or one of a race, is over: go on, or end."""
@@ -194,9 +222,9 @@ class Attempts:
         self._dispatcher.place_later(self, delay)
         return True
 
-    def goes_on(self, delay: float) -> None:
+    def looks_again(self, delay: float) -> None:
         if self._course is not None:
-            self._course.goes_on(delay, self._previous_attempts)
+            self._course.looks_again(delay, self._previous_attempts)
 
     @property
     def _previous_attempts(self) -> int:
@@ -250,14 +278,15 @@ class Attempts:
         """That attempt is the call from now on; `answer` is the wait for its first message."""
         self._native = native
         self._committed = True
-        self._attempt_started()
+        if self._waiters is not None:
+            self._wake()
 
     # What the rest of a call makes of that
 
     def cancel(self) -> bool:
         raise NotImplementedError
 
-    def _attempt_started(self) -> None:
+    def _wake(self) -> None:
         """Let go on who waits for an attempt."""
         raise NotImplementedError
 

@@ -10,11 +10,11 @@ connection, instead of finding out whether there is one. A draining endpoint fin
 that are ejected (`outlier`) or suspect (`hosts`) are left out, as long as enough remain.
 
 **The outage contract.** A stale snapshot is used for ever. If more than half of the serving endpoints vanish from the
-registry within a short time without having drained, that may tell of a wiped registry, or of one that cannot hear its
-services, rather than of dead instances (`departures`). So connectivity decides: an endpoint that is missing becomes
-*doubted*, and one that was let go of moments before is opened again as such. It stays until the registry lists it again
-(all is well), or its connection is lost or cannot be made (it is gone), or its address is listed under another id, or
-its id with another address (it was restarted).
+registry within a short time without having drained, and no others take their place, that may tell of a wiped registry,
+or of one that cannot hear its services, rather than of dead instances (`departures`). So connectivity decides: an
+endpoint that is missing becomes *doubted*, and one that was let go of moments before is opened again as such. It stays
+until the registry lists it again (all is well), or its connection is lost or cannot be made (it is gone), or its
+address is listed under another id, or its id with another address (it was restarted).
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Balancer(Generic[E]):
         self._departed: dict[Key, Load] = {}
         self._doubted: set[Key] = set()
         self._departures = Departures(clock)
+        self._failed: set[Key] = set()  # as of the last choice of a subset
         self._ready: dict[Key, E] = {}  # in the order in which they became READY
         self._suspects = Suspects()
         self._selection: Selection[E] = Selection(policy, rng, self.rules)
@@ -136,7 +137,7 @@ class Balancer(Generic[E]):
         self._listed = {_key(instance): instance for instance in resolution.instances}
         self._doubted.difference_update(self._listed)
         self._departures.forget(self._listed)
-        doubted = self._not_believed()
+        doubted = self._not_believed(relisted=resolution.relisted)
         self._doubted.update(doubted)
         for key, endpoint in self._endpoints.items():
             endpoint.instance = self._listed.get(key, endpoint.instance)
@@ -154,16 +155,19 @@ class Balancer(Generic[E]):
                 self._ready[key] = endpoint
         else:
             lost = self._ready.pop(key, None) is not None
-            self._selection.lost(endpoint)
+            if endpoint.connectivity is ChannelConnectivity.TRANSIENT_FAILURE:
+                self._selection.lost(endpoint)  # else its server may just have asked for another connection
             self._suspects.forget(endpoint)  # its next connection proves that it is there
             if lost:
                 self._detector.lost_connection(endpoint.record)
             if key in self._doubted and (lost or endpoint.connectivity is ChannelConnectivity.TRANSIENT_FAILURE):
                 self._departures.forget([key])
                 return Changes(retire=(self._remove(key),))
-        return Changes() if self.rules.max_endpoints is None else self._reconcile()
+        if self.rules.max_endpoints is None or (key in self._failed) is (not self._may_connect(key)):
+            return Changes()
+        return self._reconcile()
 
-    def _not_believed(self) -> Mapping[Key, Instance]:
+    def _not_believed(self, *, relisted: bool) -> Mapping[Key, Instance]:
         """Those that are missing in the registry now, or since lately, and nevertheless are given a chance."""
         missing = [key for key in self._endpoints if key not in self._listed and key not in self._doubted]
         if not missing:
@@ -171,7 +175,9 @@ class Balancer(Generic[E]):
         successors = self._names()
         present = {key for key in self._endpoints if self._is_serving(key) and self._may_connect(key)}
         leaving = [key for key in missing if key in present and successors.isdisjoint(key)]
-        return self._departures.add({key: self._endpoints[key].instance for key in leaving}, present)
+        # After a break others than we knew may be there already. Without one they take the place of those who left.
+        listed = 0 if relisted else sum(one.state is State.SERVING for one in self._listed.values())
+        return self._departures.add({key: self._endpoints[key].instance for key in leaving}, present, listed)
 
     def _reconcile(self, doubted: Mapping[Key, Instance] = MappingProxyType({})) -> Changes[E]:
         """Give an endpoint to each instance that is to have one, and to no other."""
@@ -186,6 +192,7 @@ class Balancer(Generic[E]):
             endpoint.record = self._detector.enter(key)
             if (departed := self._departed.pop(key, None)) is not None:
                 endpoint.load.adopt(departed)
+        self._doubted.intersection_update(self._endpoints)  # who has a successor gets no other chance
         return Changes(tuple(self._endpoints[key] for key in opened), tuple(self._remove(key) for key in retired))
 
     def _chosen(self) -> Collection[Key]:
@@ -193,9 +200,7 @@ class Balancer(Generic[E]):
         if self.rules.max_endpoints is None:
             return self._listed
         serving = [instance for instance in self._listed.values() if instance.state is State.SERVING]
-        failed = {
-            key for key, one in self._endpoints.items() if one.connectivity is ChannelConnectivity.TRANSIENT_FAILURE
-        }
+        self._failed = failed = {key for key in self._endpoints if not self._may_connect(key)}
         near = nearest(serving, self.rules.subset_key, self.rules.max_endpoints, zone=self.rules.zone, failed=failed)
         finishing = [key for key in self._endpoints if key in self._listed and not self._is_serving(key)]
         return dict.fromkeys([*map(_key, near), *finishing])
@@ -250,6 +255,10 @@ class Balancer(Generic[E]):
         self._changed |= bool(suspects)
         return suspects
 
+    def is_suspect(self, endpoint: E) -> bool:
+        """Whether it is still to be asked; not if it has lost its connection, since the next one is proof enough."""
+        return endpoint in self._suspects
+
     def answered(self, endpoint: E) -> None:
         """A suspect has answered."""
         self._changed |= self._suspects.forget(endpoint)
@@ -265,21 +274,21 @@ class Balancer(Generic[E]):
         endpoint: E = self._picker.pick(call)
         return endpoint
 
-    def pick_another(self, call: CallInfo, excluded: Collection[E]) -> E | None:
-        """As `pick`, but none of `excluded`; rather one that is ejected or suspect than none."""
+    def pick_another(self, call: CallInfo, tried: Collection[E], full: Collection[E] = ()) -> E | None:
+        """As `pick`, but none of those; rather one that is ejected or suspect than none, if all others were tried."""
         if self._changed:
             self._renew_picker()
+        excluded = {*tried, *full} if full else tried
         endpoint: E | None = None
         if self._picker is not None:
             endpoint = self._selection.pick_excluding(call, excluded)
-        if endpoint is None:
+        if endpoint is None and all(one in tried for one in self._selection.candidates):
             left = [one for one in self._serving() if one not in excluded]
             endpoint = self._selection.picker_of(left).pick(call) if left else None
         return endpoint
 
     def _renew_picker(self) -> None:
         """Make a new picker if there is anything new for it; a picker half through its cycle is worth keeping."""
-        self._changed = False
         # Of those that are listed: a doubted endpoint adds to what is available, never to what should be.
         registered = [
             instance
@@ -287,6 +296,7 @@ class Balancer(Generic[E]):
             if key in self._endpoints and instance.state is State.SERVING
         ]
         self._picker = self._selection.picker(self._eligible(), registered, self._clock())
+        self._changed = False  # not before that: a policy of somebody's own may fail, and is to be asked again
 
     def _serving(self) -> list[E]:
         return [endpoint for key, endpoint in self._ready.items() if self._is_serving(key)]

@@ -26,7 +26,9 @@ import grpc.aio
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
+from grpc_balancer.attempt import Attempt
 from grpc_balancer.attempts import Attempts
+from grpc_balancer.endpoint import Endpoint
 from grpc_balancer.failure import LOCALLY_CANCELLED, answer_of, local_error
 
 Request = TypeVar("Request")
@@ -38,10 +40,6 @@ class BalancedCall(Attempts, Generic[Request, Response]):
 
     It has all of `grpc.aio.Call`, which the four get as a base class with their kind's own.
     """
-
-    _done = False
-    _callbacks: list[Callable[[Any], None]] | None = None
-    _waiters: list[asyncio.Future[None]] | None = None
 
     def _end(self) -> None:
         self._done = True
@@ -59,10 +57,6 @@ class BalancedCall(Attempts, Generic[Request, Response]):
                     self._dispatcher.loop.call_exception_handler({"message": message, "exception": error})
 
     # Waiting for an attempt
-
-    def _attempt_started(self) -> None:
-        if self._waiters is not None:
-            self._wake()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, None
@@ -233,3 +227,21 @@ async def _response_of(native: Any) -> Any:
 
 class UnaryUnaryCall(UnaryResponse[Request, Response], grpc.aio.UnaryUnaryCall[Request, Response]):
     """One request, one response."""
+
+    def start(self, endpoint: Endpoint, timeout: float | None) -> None:
+        if self._race is not None or self._retrying is not None or self._course is not None or timeout is not None:
+            super().start(endpoint, timeout)
+            return
+        # The same, written out for a first attempt with nothing special: most are, and each step of it costs.
+        line = endpoint.line
+        attempt = Attempt(self._dispatcher, endpoint, line, self)
+        try:
+            self._native = native = (line.multicallables.get(self._route) or line.multicallable(self._route))(
+                self._request, metadata=self.metadata, credentials=self._credentials, compression=self._compression
+            )
+        except Exception as error:
+            self._could_not_start(attempt, error)
+            return
+        native.add_done_callback(attempt.on_done)
+        if self._waiters is not None:
+            self._wake()

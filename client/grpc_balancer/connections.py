@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextvars
 import logging
 import random
 from collections.abc import Callable, Coroutine
@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 
 _RENEW_SECONDS = 2.0
 """Between two looks at the certificates; also what a connection with new ones is given to come about."""
+
+_RENEWED_AT_ONCE = 32
+"""Connections. Handshakes cost time, and with hundreds at once none of them would be ready in those seconds."""
 
 _BETWEEN_QUESTIONS = 1.0
 """Seconds between two questions to an endpoint whose machine seems to be gone."""
@@ -76,7 +79,8 @@ class Connections:
 
     def own(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this until it ends, or until `close`."""
-        task = asyncio.get_running_loop().create_task(work)
+        # In a context of its own, not in that of the call that happens to begin it, with the deadline that it serves.
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -84,9 +88,13 @@ class Connections:
         """Look at the certificates again and again, and move to new connections when they change. Never returns."""
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
-            left = await asyncio.gather(*(endpoint.renew(_RENEW_SECONDS) for endpoint in self._balancer.endpoints))
-            for line in itertools.chain.from_iterable(left):
-                self.own(self._let_end(line))
+            endpoints = self._balancer.endpoints
+            for first in range(0, len(endpoints), _RENEWED_AT_ONCE):
+                await asyncio.gather(*map(self._renew, endpoints[first : first + _RENEWED_AT_ONCE]))
+
+    async def _renew(self, endpoint: Endpoint) -> None:
+        for line in await endpoint.renew(_RENEW_SECONDS):
+            self.own(self._let_end(line))
 
     async def close(self) -> None:
         """End every task, close every connection."""
@@ -96,6 +104,7 @@ class Connections:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._watch.stop()
         await asyncio.gather(*(endpoint.close() for endpoint in self.all))
+        self._watch.stop()  # a call that failed meanwhile, or a server's last word on its health, may have hurried it
 
     def _look_at_all(self) -> bool:
         changes = [self.look_at(endpoint) for endpoint in self._balancer.endpoints]
@@ -111,7 +120,7 @@ class Connections:
 
     async def _ask(self, suspect: Endpoint) -> None:
         """Find out whether the suspect answers; if it does not, ask again for as long as it has a connection."""
-        while suspect in self._balancer.endpoints and not await suspect.answers():  # noqa: ASYNC110 - nothing to await
+        while self._balancer.is_suspect(suspect) and not await suspect.answers():  # noqa: ASYNC110 - nothing to await
             await asyncio.sleep(_BETWEEN_QUESTIONS)
         self._balancer.answered(suspect)
         self._changed()

@@ -65,7 +65,7 @@ class Course:
         self._listener.picked(instance)
         return partial(self._attempt_ended, now if began is None else began)
 
-    def goes_on(self, delay: float, previous: int) -> None:
+    def looks_again(self, delay: float, previous: int) -> None:
         """After so many seconds another attempt looks for an endpoint. One that still looks has found none."""
         now = self._clock()
         self._end_search(now, StatusCode.UNAVAILABLE)

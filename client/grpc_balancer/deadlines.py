@@ -37,6 +37,12 @@ def remaining() -> float | None:
     return None if deadline is None else max(0.0, deadline - monotonic())
 
 
+def within(timeout: float | None) -> float | None:
+    """The shorter of a call's own timeout and `remaining`."""
+    left = remaining()
+    return timeout if left is None or (timeout is not None and timeout < left) else left
+
+
 @contextmanager
 def ignored() -> Iterator[None]:
     """Within, and in tasks started within, calls have the time that they are given, whatever is being served."""

@@ -24,11 +24,12 @@ from grpc_balancer.connections import Connections
 from grpc_balancer.endpoint import Connect, Endpoint
 from grpc_balancer.explanation import Explanation
 from grpc_balancer.following import follow
-from grpc_balancer.hosts import speaks_of_the_machine
+from grpc_balancer.hosts import call_speaks_of_the_machine
 from grpc_balancer.listener import Listener
 from grpc_balancer.live_config import LiveConfig
 from grpc_balancer.load import Outcome
 from grpc_balancer.outlook import Outlook
+from grpc_balancer.pickers import uses_latency
 from grpc_balancer.pickers.contract import CallInfo
 from grpc_balancer.retry import Throttle
 from grpc_balancer.rules import OutstandingLimit, Rules
@@ -38,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 _PICKS = 10
 """How often to pick again when the picked endpoint has just lost its connection; then the call finds out by itself."""
+
+_LOOK_SECONDS = 0.005
+"""For how long a connection that was READY is taken to be so. A call that meets a lost one goes on to another."""
 
 _CONFIG_SECONDS = 5.0
 """How long the first calls wait for the registry's service config, beyond its instances."""
@@ -63,7 +67,7 @@ class Waiting(CallInfo, Protocol):
     def find_none(self, details: str) -> None:
         """There is no endpoint, nor hope of one: end, or back off."""
 
-    def goes_on(self, delay: float) -> None:
+    def looks_again(self, delay: float) -> None:
         """It is to look for an endpoint again, after so many seconds."""
 
     def cancel(self) -> bool: ...
@@ -108,6 +112,8 @@ class Dispatcher:
         self._most = math.inf if limit is None else limit.per_endpoint
         self._queue = 0 if limit is None else limit.queue
         self._on_pick = on_pick
+        self.wants_successes = self._counts_successes()
+        """Whether to call `finished` for attempts that succeeded, too."""
         self._started = False
         self._waiting: dict[Waiting, asyncio.TimerHandle | None] = {}
         self._backing_off: dict[Waiting, asyncio.TimerHandle] = {}
@@ -137,8 +143,12 @@ class Dispatcher:
         if self.closed:
             raise UsageError("Channel is closed.")
         endpoint = self.balancer.pick(call)
-        if endpoint is not None and (not endpoint.line.ready or endpoint.load.count >= self._most):
-            endpoint = self._pick(call)
+        if endpoint is not None:
+            now = self.clock()
+            if endpoint.load.count >= self._most or now - endpoint.looked_at > _LOOK_SECONDS:
+                endpoint.looked_at = now
+                if endpoint.load.count >= self._most or not endpoint.line.ready:
+                    endpoint = self._pick(call)
         if endpoint is not None:
             if self._on_pick is not None:
                 self._tell_pick(call, endpoint)
@@ -149,14 +159,14 @@ class Dispatcher:
 
     def place_again(self, call: Waiting, lost: Endpoint) -> None:
         """Start `call`, which has not reached `lost`, at an endpoint that it has not tried, or let it wait, or fail."""
-        call.goes_on(0.0)
+        call.looks_again(0.0)
         self._connections.look_at(lost)
         if not self._start_if_possible(call):
             self._admit(call)
 
     def place_later(self, call: Waiting, delay: float) -> None:
         """In `delay` seconds start `call` at an endpoint that it has not tried, else at any, or let it wait or fail."""
-        call.goes_on(delay)
+        call.looks_again(delay)
         self._backing_off[call] = self.loop.call_later(delay, self._end_backoff, call)
 
     def _end_backoff(self, call: Waiting) -> None:
@@ -191,10 +201,13 @@ class Dispatcher:
             endpoint.record.succeeded()
         elif outcome is Outcome.FAILED and self.balancer.failed(endpoint):
             self._tell_ejection(endpoint)
-        if details and speaks_of_the_machine(details):  # the connection may still look READY
+        if details and call_speaks_of_the_machine(details):  # the connection may still look READY
             self._connections.doubt_machine(endpoint)
         if self._waiting and self._most is not math.inf:
             self._serve_waiting()
+
+    def _counts_successes(self) -> bool:
+        return self._most is not math.inf or uses_latency(self.policy)
 
     def explain(self, call: CallInfo) -> Explanation:
         """How a pick for `call` would stand now."""
@@ -202,9 +215,9 @@ class Dispatcher:
         return Explanation(self.balancer.service, self.policy, call.method, rows, self.balancer.stale_for)
 
     def _tell_pick(self, call: CallInfo, endpoint: Endpoint) -> None:
-        explanation = self.explain(call)
-        rows = [replace(row, picked=row.instance is endpoint.instance) for row in explanation.instances]
         try:
+            explanation = self.explain(call)
+            rows = [replace(row, picked=row.instance is endpoint.instance) for row in explanation.instances]
             if self._on_pick is not None:
                 self._on_pick(replace(explanation, instances=rows))
         except Exception:  # who looks on must not fail the call
@@ -230,7 +243,8 @@ class Dispatcher:
         return len(self._waiting) >= self._queue and self._is_full(call)
 
     def _is_full(self, call: Waiting) -> bool:
-        return bool(full := self._full()) and self.balancer.outlook({*full, *call.tried}) is not Outlook.READY
+        """Whether it was for the limit that no endpoint was picked for `call`."""
+        return self._most is not math.inf and self.balancer.outlook(call.tried) is Outlook.READY
 
     def _full(self) -> set[Endpoint]:
         if self._most is math.inf:
@@ -248,28 +262,36 @@ class Dispatcher:
         call.fail(StatusCode.DEADLINE_EXCEEDED, f"Deadline Exceeded while waiting: {self._why_none()}")
 
     def _serve_waiting(self) -> None:
+        if not self._waiting:
+            return
+        outlook = self.balancer.outlook()
         for call in list(self._waiting):
             if call not in self._waiting:
                 continue  # cancelled meanwhile, by the done callback of another one
             if call.wait_for_ready:
                 call.tried = frozenset()  # something has changed since it was tried
+            # Thousands may wait for hundreds of connections: do not look at all of these for each of them.
+            if not call.tried and (outlook is Outlook.PENDING or (outlook is Outlook.NONE and call.wait_for_ready)):
+                continue
             if self._start_if_possible(call):
-                self.forget(call)
-            elif self._is_hopeless(call):
+                continue
+            if self._is_hopeless(call):
                 self.forget(call)
                 call.find_none(self._why_none())
-            elif self._is_full(call):
-                return  # they have waited longer than those after them
+            elif not call.tried and self._is_full(call):
+                return  # nor is there an endpoint for those that came after it
 
     def _start_if_possible(self, call: Waiting) -> bool:
         try:
             endpoint = self._pick(call)
         except Exception as error:  # somebody's own policy; nobody to raise it to but the call
             _log.exception("the policy of the channel to %r failed", self.balancer.service)
+            self.forget(call)
             call.fail(StatusCode.INTERNAL, f"the policy failed: {error!r}")
             return True
         if endpoint is None:
             return False
+        self.forget(call)  # first, since what the start brings about may have the waiting ones served again
         if self._on_pick is not None:
             self._tell_pick(call, endpoint)
         call.start(endpoint, call.time_remaining())
@@ -278,8 +300,8 @@ class Dispatcher:
     def _pick(self, call: Waiting) -> Endpoint | None:
         balancer, endpoint = self.balancer, None
         for _ in range(_PICKS):
-            excluded = call.tried | self._full() if self._most is not math.inf else call.tried
-            endpoint = balancer.pick_another(call, excluded) if excluded else balancer.pick(call)
+            full = self._full()
+            endpoint = balancer.pick_another(call, call.tried, full) if call.tried or full else balancer.pick(call)
             if endpoint is None or endpoint.line.ready:
                 break
             self._connections.look_at(endpoint)  # its connection was lost since the last look
@@ -341,17 +363,23 @@ class Dispatcher:
             return
         self.closed = True
         self._tell_observers()
-        if grace:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(grace):
-                    await self._all_calls_ended()
+        try:
+            if grace:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(grace):
+                        await self._all_calls_ended()
+        finally:  # who waits here may be cancelled
+            self._cancel_waiting()
+            try:
+                await self._connections.close()
+            finally:
+                self._cancel_waiting()  # attempts that failed meanwhile wanted others to follow
+                if self.listener is not None:
+                    self.listener.closed()
+
+    def _cancel_waiting(self) -> None:
         for call in [*self._waiting, *self._backing_off]:
             call.cancel()
-        try:
-            await self._connections.close()
-        finally:
-            if self.listener is not None:
-                self.listener.closed()
 
     async def _all_calls_ended(self) -> None:
         while True:
@@ -397,6 +425,7 @@ class Dispatcher:
                 self.throttle = Throttle.of(plan.config.throttling)
             self.config = plan.config
             self.balancer.reconfigure(plan.factory, plan.outlier_detection)
+            self.wants_successes = self._counts_successes()
             self._connections.watch_health(plan.config.health_service)
             self._changed()
         self._config_known.set()

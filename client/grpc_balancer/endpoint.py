@@ -12,9 +12,11 @@ first attempts have a channel that does (a server that stops costs them nothing)
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -34,7 +36,7 @@ Route = tuple[str, str, bool]
 
 _HEALTH: Route = ("unary_unary", "/grpc.health.v1.Health/Check", False)
 _PROBE_SECONDS = 1.0
-
+_BETWEEN_LOOKS = 0.02
 
 Dial = Callable[[Options], grpc.aio.Channel]
 """Makes a channel to an endpoint, with these options beside those of all. Nothing is dialled by that."""
@@ -47,20 +49,24 @@ class Line:
         self.channel = channel
         self.secret = secret
         """What it was made with, as `Secrets.current` has it."""
-        self._multicallables: dict[Route, Any] = {}
+        self.multicallables: dict[Route, Any] = {}
+        """Those that `multicallable` has made."""
 
     @property
     def ready(self) -> bool:
         """Whether there is a connection at this moment, by gRPC's own word."""
         return self.channel.get_state() is ChannelConnectivity.READY
 
+    async def connected(self) -> None:
+        """Return once there is a connection. As in `watch`, without gRPC's own wait for it."""
+        while self.channel.get_state(try_to_connect=True) is not ChannelConnectivity.READY:  # noqa: ASYNC110
+            await asyncio.sleep(_BETWEEN_LOOKS)
+
     def multicallable(self, route: Route) -> Any:
-        try:
-            return self._multicallables[route]
-        except KeyError:
+        if route not in self.multicallables:
             kind, method, registered = route
-            made = getattr(self.channel, kind)(method, _registered_method=registered)
-            return self._multicallables.setdefault(route, made)
+            self.multicallables[route] = getattr(self.channel, kind)(method, _registered_method=registered)
+        return self.multicallables[route]
 
 
 class Endpoint:
@@ -76,23 +82,28 @@ class Endpoint:
         self.instance = instance
         self.weight = instance.weight
         """The effective one, for pickers; the balancer sets it."""
-        self.line = Line(dial(()), secret())
+        known = secret()  # before it is used: if it changes meanwhile, that is seen and the line renewed
+        self.line = Line(dial(()), known)
         self.load = Load(clock)
         self.record = Record()
         self.connectivity = ChannelConnectivity.IDLE
+        self.looked_at = -math.inf
+        """When the connection was last looked at."""
         self.error = ""
         self.machine_lost = False
         """Whether the way in which the connection was lost speaks of the machine, and not of the process."""
         self.expelled = False
         """Whether the endpoint was retired and its calls did not finish in the time they were given."""
         self._dial = dial
+        self._clock = clock
         self._secret = secret
         self._line_for_retries: Line | None = None
+        self._closed = False
         self._probe: Any = None
         self._connection = ChannelConnectivity.IDLE
         self._health: HealthWatch | None = None
         self._health_arguments: Any = None
-        self._healths: list[HealthWatch] = []  # this one, and those before it
+        self._healths: list[HealthWatch] = []  # this one, and those before it that have not ended
 
     @property
     def line_for_retries(self) -> Line:
@@ -109,12 +120,16 @@ class Endpoint:
         """
         if self.line.secret is (secret := self._secret()):
             return []
-        successor = Line(self._dial(()), secret)
+        successor, stands = Line(self._dial(()), secret), False
         try:
-            async with asyncio.timeout(seconds):
-                await successor.channel.channel_ready()
-        except TimeoutError:
-            await successor.channel.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await successor.connected()
+                    stands = not self._closed
+        finally:  # it may be cancelled, too
+            if not stands:
+                await successor.channel.close()
+        if not stands:
             return []
         left = [self.line] if self._line_for_retries is None else [self.line, self._line_for_retries]
         self.line, self._line_for_retries = successor, None
@@ -124,6 +139,7 @@ class Endpoint:
 
     def look(self) -> bool:
         """Note the state of the connection, and ask for one if there is none. Whether to look again soon."""
+        self.looked_at = self._clock()
         state = self.line.channel.get_state(try_to_connect=True)
         before, asking = self._connection, False
         if state is ChannelConnectivity.READY:
@@ -152,6 +168,7 @@ class Endpoint:
         self._health_arguments = service, rng, on_change
         if self._health is not None:
             self._health.stop()
+        self._healths = [health for health in self._healths if not health.has_ended]
         self._health = None if service is None else HealthWatch(self.line.channel, service, on_change, rng)
         if self._health is not None:
             self._healths.append(self._health)
@@ -177,6 +194,7 @@ class Endpoint:
 
     async def close(self) -> None:
         """Cancel what is in progress and close the connections. Idempotent."""
+        self._closed = True
         for health in self._healths:
             health.stop()
             await health.stopped()

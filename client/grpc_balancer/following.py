@@ -15,6 +15,9 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 """Seconds between attempts at a stream that fails, doubling from the first to the longest."""
 
+_REMIND_SECONDS = 300.0
+"""Between two lines in the log about it, as for a registry that is away."""
+
 
 async def follow(
     what: str,
@@ -26,7 +29,8 @@ async def follow(
 
     A resolver should not fail, nor should its failure end the resolution for good. What it said last stays in use.
     """
-    pause = _FIRST_PAUSE
+    pause, said = _FIRST_PAUSE, -_REMIND_SECONDS
+    clock = asyncio.get_running_loop().time
     while True:
         try:
             async with aclosing(stream()) as items:
@@ -35,7 +39,8 @@ async def follow(
                     take(item)
             return
         except Exception as error:
-            if pause == _FIRST_PAUSE:
+            if clock() - said >= _REMIND_SECONDS:
+                said = clock()
                 _log.warning("%s failed; what was known last stays in use", what, exc_info=True)
             failed(f"{what} failed: {error!r}")
         await asyncio.sleep(pause)

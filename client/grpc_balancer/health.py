@@ -73,6 +73,11 @@ class HealthWatch:
             self._task.cancel()
             self._task = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing for `stopped` to wait for."""
+        return not self._ending
+
     async def stopped(self) -> None:
         """Return when what `stop` ended has ended."""
         while self._ending:

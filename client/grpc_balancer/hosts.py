@@ -38,6 +38,8 @@ _SILENT_OR_UNREACHABLE = re.compile(
     r"|\bNo route to host\b|\b(Network|Host) (is )?unreachable\b|\b(Network|Host) is down\b"
 )
 
+_LOST = "Stream removed"
+
 _OF_THE_NAME = ("errors resolving ", "DNS resolution failed")
 
 
@@ -54,11 +56,18 @@ P = TypeVar("P", bound=Placed)
 def speaks_of_the_machine(reason: str) -> bool:
     """Whether the reason for which a connection was lost, or not made, may be that the whole machine is out of reach.
 
-    `reason` is what `failure.reason` leaves of an attempt to connect, or the details of a call that was in progress.
-    The latter may also be what a server passes on of its own connections, so it counts only with the loss of this one;
-    the call can be told earlier than the state of its channel.
+    `reason` is what `failure.reason` leaves of an attempt to connect.
     """
     return _SILENT_OR_UNREACHABLE.search(reason) is not None and not reason.startswith(_OF_THE_NAME)
+
+
+def call_speaks_of_the_machine(details: str) -> bool:
+    """The same for the details of a call that was in progress, which can come before its channel's state changes.
+
+    A server may tell of its own connections in such words, or an application of its database, so they count only with
+    those that gRPC has for the loss of this connection.
+    """
+    return details.startswith(_LOST) and speaks_of_the_machine(details)
 
 
 class Suspects:

@@ -46,6 +46,7 @@ class LiveConfig:
         self._policy = policy
         self._outlier_detection = outlier_detection
         self._text: str | None = None
+        self._missed = False  # whether the registry has none any more, and that was said
         self.plan = self._plan_for(default, default.balancing if policy is None else policy)
 
     def take(self, resolution: ConfigResolution) -> bool:
@@ -54,12 +55,15 @@ class LiveConfig:
         if not isinstance(resolution, ConfigSnapshot) or resolution.text == self._text:
             return False
         if resolution.text is None and resolution.relisted:
-            _log.warning(
-                "the registry lost the service config of %r, or it was removed while the registry was away: it stays in"
-                " force here; to be without one, set {}",
-                self._service,
-            )
+            if not self._missed:  # said once, however often the registry comes and goes
+                self._missed = True
+                _log.warning(
+                    "the registry lost the service config of %r, or it was removed while the registry was away: it"
+                    " stays in force here; to be without one, set {}",
+                    self._service,
+                )
             return False
+        self._missed = False
         self._text = resolution.text
         try:
             self.plan = self._read(resolution.text)

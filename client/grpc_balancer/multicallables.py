@@ -76,7 +76,7 @@ class UnaryUnaryMultiCallable(MultiCallable[Request, Response], grpc.aio.UnaryUn
         call: UnaryUnaryCall[Request, Response] = UnaryUnaryCall(
             self._dispatcher,
             self.route,
-            self._current(),
+            self._config if self._dispatcher.config is self._configured_by else self._current(),
             self._deserialize,
             request if self._serialize is None else self._serialize(request),
             timeout,

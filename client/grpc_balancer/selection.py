@@ -52,7 +52,12 @@ class Selection(Generic[E]):
         return bool(self._warming)
 
     def became_ready(self, endpoint: E, now: float) -> None:
-        """The endpoint may be picked from now on. It warms up if another one is warm, that can help it."""
+        """The endpoint may be picked from now on. It warms up if another one is warm, that can help it.
+
+        Nothing changes if it was ready before and is not `lost` since.
+        """
+        if endpoint in self._ready_since:
+            return
         window = self._rules.slow_start
         longest = next(iter(self._ready_since.values()), now)
         self._ready_since[endpoint] = now

@@ -134,7 +134,7 @@ class _Worker:
 async def _supervise(workers: list[_Worker], drain_seconds: float) -> int:
     asked, insisted = asyncio.Event(), asyncio.Event()
     with _signals(lambda: (insisted if asked.is_set() else asked).set()):
-        tasks = [asyncio.create_task(worker.keep(asked), name=repr(worker)) for worker in workers]
+        tasks = [asyncio.create_task(worker.keep(asked)) for worker in workers]
         try:
             await first_of(_set(asked), _all_ended(tasks))
             asked.set()

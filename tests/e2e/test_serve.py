@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,12 +10,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from grpc_balancer import Channel
+from grpc_balancer.explanation import Explanation
+from grpc_registry import connect
+from shop.product.v1.product_pb2 import ListProductsRequest
+from shop.product.v1.product_pb2_grpc import ProductServiceStub
 from shop_services.launch import tether
 from tests.e2e.processes import alive, descendants, listener
 from tests.e2e.running_shop import BIN, ENVIRONMENT
@@ -25,10 +32,10 @@ Serve = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def serve(etcd: Etcd, tmp_path: Path) -> Iterator[Serve]:
-    """Starts `shop serve cache` with flags, on an etcd of the test's own. All are killed in the end."""
+    """Starts `shop serve cache`, or another, with flags, on an etcd of the test's own. All are killed in the end."""
     started = []
 
-    def start(*flags: str, **environment: str) -> subprocess.Popen[str]:
+    def start(*flags: str, service: str = "cache", **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -38,7 +45,7 @@ def serve(etcd: Etcd, tmp_path: Path) -> Iterator[Serve]:
                 str(os.getpid()),
                 str(BIN / "shop"),
                 "serve",
-                "cache",
+                service,
                 *flags,
             ],
             env={**ENVIRONMENT, "REGISTRY_URL": etcd.url, "SHOP_DATA": str(tmp_path), **environment},
@@ -55,11 +62,12 @@ def serve(etcd: Etcd, tmp_path: Path) -> Iterator[Serve]:
         process.communicate()
 
 
-def registered(etcd: Etcd, count: int) -> list[dict[str, Any]]:
-    """What etcd holds for the cache service, as soon as it is so many instances."""
+def registered(etcd: Etcd, count: int, service: str = "cache") -> list[dict[str, Any]]:
+    """What etcd holds for the service, as soon as it is so many instances."""
     deadline = time.monotonic() + 30
     while True:
-        values = [json.loads(line) for line in etcd.ctl("get", "--prefix", "mesh/cache/", "--print-value-only").split()]
+        found = etcd.ctl("get", "--prefix", f"mesh/{service}/", "--print-value-only")
+        values = [json.loads(line) for line in found.split()]
         if len(values) == count or time.monotonic() > deadline:
             assert len(values) == count
             return values
@@ -105,6 +113,52 @@ def test_workers_are_instances_of_one_host(serve: Serve, etcd: Etcd) -> None:
     process.terminate()
     assert process.wait(20) == 0
     assert not alive(pids)
+
+
+async def test_calls_spread_over_workers(serve: Serve, etcd: Etcd) -> None:
+    """Three workers share the calls; when one is killed the others on its host go on, and its successor joins them."""
+    process = serve("--workers", "3", service="product")
+    values = await asyncio.to_thread(registered, etcd, 3, "product")
+    assert {value["Metadata"]["host"] for value in values} == {socket.gethostname()}
+    addresses = {value["Addr"] for value in values}
+    assert len(addresses) == 3
+    ls = [str(BIN / "meshctl"), "--registry", etcd.url, "ls", "product", "-o", "json"]
+    listed = json.loads(await asyncio.to_thread(subprocess.check_output, ls))
+    assert {instance["address"] for instance in listed} == addresses
+
+    explained: list[Explanation] = []
+    async with (
+        connect(etcd.url) as registry,
+        Channel("product", registry, policy="round_robin", slow_start=0, on_pick=explained.append) as channel,
+        asyncio.timeout(60),
+    ):
+        stub = ProductServiceStub(channel)
+
+        async def calls(number: int) -> Counter[str]:
+            """Who gets so many calls, all of which are answered."""
+            explained.clear()
+            for _ in range(number):
+                await stub.ListProducts(ListProductsRequest(page_size=1), timeout=10)
+            return Counter(one.picked.address for one in explained if one.picked)
+
+        async def all_share() -> None:
+            while set(await calls(3)) != addresses:  # noqa: ASYNC110 - until all are connected
+                await asyncio.sleep(0.05)
+            assert await calls(30) == dict.fromkeys(addresses, 10)
+
+        await all_share()
+
+        victim, *others = addresses
+        os.kill(listener(victim), signal.SIGKILL)
+        while {row.instance.address for row in channel.explain().candidates} != set(others):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # a call that is made before its connection is seen to be closed would fail
+        assert await calls(20) == dict.fromkeys(others, 10)
+
+        await all_share()
+
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, 20) == 0
+    await asyncio.to_thread(registered, etcd, 0, "product")
 
 
 def test_workers_die_with_their_parent(serve: Serve, etcd: Etcd) -> None:

@@ -62,6 +62,7 @@ def test_a_taken_port_is_refused(own_shop: RunningShop) -> None:
         ("DATABASE_URL", "mysql://x"),
         ("SHOP_WEIGHT", "0"),
         ("SHOP_GRACE", "x"),
+        ("SHOP_ADVERTISE", "no-such-host.invalid"),
     ],
 )
 def test_a_wrong_setting_is_refused(own_shop: RunningShop, variable: str, value: str) -> None:

@@ -5,7 +5,7 @@ What is promised, whatever happens to etcd:
 (a) Calls between healthy services go on, none fails.
 (b) While nobody can know what is registered, the last snapshot is kept, and marked stale.
 (c) When it is over, everybody is registered, what changed meanwhile is known, and it stays so.
-(d) A mass deletion that is seen after a break is confirmed by connectivity before endpoints are dropped.
+(d) A mass deletion is confirmed by connectivity before endpoints are dropped.
 (e) A process that lost its lease registers again.
 
 And where it is shown. `outlived[x]` is `test_an_outage_is_outlived` here, with x; the other files are `faults/` (of
@@ -21,8 +21,8 @@ this folder), `registry/` (integration/registry) and `client/` (integration/clie
     compacted under a watcher    test_a_compaction…                 registry/test_outage.py
     slow, but within deadlines   outlived[slow] (nothing is lost)
     too slow                     outlived[too slow]
-    unheard: client → etcd lost  outlived[requests lost]
-    unheard: etcd → client lost  outlived[answers lost]
+    one way, to etcd, shut       outlived[requests lost]            test_services_that_etcd_cannot_hear…
+    one way, from etcd, shut     outlived[answers lost]
     three nodes, one killed      outlived[member killed]            registry/test_cluster.py
     three nodes, leader killed   outlived[leader killed]
     three nodes, leader SIGSTOP  outlived[leader frozen]            registry/test_cluster.py (a member in use)
@@ -139,7 +139,7 @@ FAULTS = {
     "wiped": Fault(wipe_all, start),
     "slow": Fault(be_slow(SLOW), be_slow(0.0), proxied=True, away=False),
     "too slow": Fault(be_slow(TOO_SLOW), be_slow(0.0), proxied=True),
-    "requests lost": Fault(lose_requests, lose_nothing, proxied=True),
+    "requests lost": Fault(lose_requests, lose_nothing, proxied=True, heard=True),
     "answers lost": Fault(lose_answers, lose_nothing, proxied=True),
     "member killed": Fault(kill_one, start, members=3, away=False),
     "leader killed": Fault(kill_leader, start, members=3, away=False),
@@ -233,6 +233,7 @@ async def test_a_registry_that_stays_empty_takes_no_living_endpoint_away(etcd: E
         for server in servers:
             await put_by_hand(etcd, server)
         await all_connected(channel)
+        await until(watch, lambda known: ids(known) == NAMES)
         async with calls(channel) as load:
             await wiped(etcd)
             empty = await until(watch, lambda known: ids(known) == [] and not known.stale)
@@ -245,6 +246,35 @@ async def test_a_registry_that_stays_empty_takes_no_living_endpoint_away(etcd: E
             await until_repr(channel, "2 of 2 ready")
             await all_answer(load, "s0", "s2")
         assert load.errors == []
+
+
+async def test_services_that_etcd_cannot_hear_are_called_as_before(etcd: Etcd) -> None:
+    """Their leases end one by one, and a client that hears and is heard sees them all deleted: their connections prove
+    that they live."""
+    proxy = await Proxy(etcd.port).start()
+    url = f"etcd://127.0.0.1:{proxy.port}"
+    async with (
+        echo_servers(*NAMES) as servers,
+        owner(url, servers[0], SHORT_TTL),
+        owner(url, servers[1], SHORT_TTL),
+        owner(url, servers[2], SHORT_TTL),
+        grpc_registry.connect(etcd.url) as reader,
+        Channel("echo", reader) as channel,
+        aclosing(reader.watch("echo")) as watch,
+    ):
+        await all_connected(channel)
+        await until(watch, lambda known: ids(known) == NAMES)
+        async with calls(channel) as load:
+            proxy.there.freeze()
+            gone = await until(watch, lambda known: ids(known) == [])
+            assert not gone.stale
+            await all_answer(load, *NAMES)
+            proxy.thaw()
+            await until(watch, lambda known: ids(known) == NAMES)
+            await until_repr(channel, "3 of 3 ready>")
+            await all_answer(load, *NAMES)
+        assert load.errors == []
+    await proxy.stop()
 
 
 async def test_the_dead_are_dropped_when_the_registry_has_lost_them(etcd: Etcd) -> None:

@@ -8,6 +8,7 @@ from typing import assert_type
 
 import grpc
 import grpc.aio
+from opentelemetry.metrics import get_meter_provider
 
 import grpc_registry
 from grpc_balancer import (
@@ -23,6 +24,8 @@ from grpc_balancer import (
     policies,
     register_policy,
 )
+from grpc_balancer.listener import Listener, ListenerFactory, Observed
+from grpc_balancer.otel import Metrics
 from grpc_balancer.testing import FakeEndpoint, ManualResolver
 from grpc_registry import Instance, Snapshot
 
@@ -135,3 +138,14 @@ def testing() -> None:
     candidate: Candidate = FakeEndpoint(instance, grpc.ChannelConnectivity.READY)
     First([candidate], random.Random())
     Channel("product", resolver)
+
+
+def counting(resolver: ManualResolver, mine: Listener) -> None:
+    metrics: ListenerFactory = Metrics(get_meter_provider(), generic_method_attribute_filter=lambda _: True)
+    Channel("product", resolver, metrics=metrics)
+
+    def listen(channel: Observed) -> Listener:
+        assert_type(channel.waiting, int)
+        return mine
+
+    Channel("product", resolver, metrics=listen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from random import Random
 from typing import assert_type
 
@@ -28,6 +29,7 @@ from grpc_registry import (
     Snapshot,
     State,
     Unresolved,
+    workers,
 )
 from grpc_registry.memory import MemoryRegistry, MemorySpace
 
@@ -103,3 +105,11 @@ async def running(server: grpc.aio.Server, registry: Registry, instance: Instanc
         assert_type(lifecycle.registrations, list[Registration])
         await lifecycle.drain()
         await lifecycle.wait()
+
+
+async def server(url: str, worker: int) -> None:
+    assert_type(worker, int)
+
+
+def working() -> None:
+    assert_type(workers.run(partial(server, "etcd://127.0.0.1"), 4, drain_seconds=10), int)

@@ -13,7 +13,7 @@ from grpc_balancer.pickers.random import Random
 from grpc_balancer.pickers.ring_hash import Ring, ring_hash
 from grpc_balancer.pickers.round_robin import RoundRobin
 from grpc_balancer.pickers.weighted_round_robin import WeightedRoundRobin
-from grpc_registry.service_config import Balancing
+from grpc_registry.service_config import POLICIES, Balancing
 
 __all__ = [
     "CallInfo",
@@ -49,6 +49,11 @@ _policies: dict[str, _Policy] = {
 def policies() -> list[str]:
     """The names of all policies, in alphabetical order."""
     return sorted(_policies)
+
+
+def uses_latency(name: str) -> bool:
+    """Whether the policy may ask for `Candidate.load.latency`; it is measured only then. One of your own may."""
+    return name == "peak_ewma" or name not in POLICIES
 
 
 def register_policy(

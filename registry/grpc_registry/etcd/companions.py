@@ -36,6 +36,8 @@ class Companions:
 
     def check(self, instance: Instance, others: Iterable[Instance]) -> None:
         """Raises `InvalidInstance` if `instance` cannot be had in a format, beside `others` on the same lease."""
+        if not self.formats:
+            return
         for form in self.formats:
             form.value(instance)
         keys = self.keys(instance.service, instance.id, {0})

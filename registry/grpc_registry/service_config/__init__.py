@@ -6,6 +6,7 @@ It lives here and not with the client, which obeys it, since `meshctl` must refu
 from grpc_registry.service_config.balancing import POLICIES
 from grpc_registry.service_config.json_fields import InvalidServiceConfig
 from grpc_registry.service_config.model import (
+    UNSAID,
     Balancing,
     FailurePercentage,
     HedgingPolicy,
@@ -21,6 +22,7 @@ from grpc_registry.service_config.parsing import parse, parse_balancing
 
 __all__ = [
     "POLICIES",
+    "UNSAID",
     "Balancing",
     "FailurePercentage",
     "HedgingPolicy",

@@ -114,7 +114,8 @@ class MethodConfig:
     """At most one of `retry` and `hedging` is there."""
 
 
-_UNSAID = MethodConfig()
+UNSAID = MethodConfig()
+"""What holds for the methods that a config does not name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,4 +138,4 @@ class ServiceConfig:
         for key in (path, path[: path.rfind("/") + 1], ""):
             if key in self.methods:
                 return self.methods[key]
-        return _UNSAID
+        return UNSAID

@@ -34,12 +34,17 @@ def trim(path: Path, max_bytes: int = MAX_BYTES) -> bool:
     return True
 
 
-def tail(path: Path, lines: int = 15) -> str:
-    """The last lines of a log, as they are; empty if there is none."""
+def size(path: Path) -> int:
+    """The bytes that a log has now; 0 if there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def tail(path: Path, lines: int = 15, *, after: int = 0) -> str:
+    """The last lines of a log, as they are; empty if there is none. `after`: the size from which on they count."""
     if not path.exists():
         return ""
     with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL_BYTES))
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - _TAIL_BYTES, after if after <= end else 0))  # it is shorter once it was trimmed
         text = file.read().decode(errors="replace")
     return "\n".join(text.splitlines()[-lines:])

@@ -73,13 +73,14 @@ def plan_shop(
         by = f" by {who}" if (who := holder(port)) else ""
         raise LaunchError(f"port {port} is in use{by}: choose another for the gateway with --port")
     ports = Ports(rng, port)
-    port = port or ports.next()
+    asked_for, port = port, port or ports.next()
     environment = {**environment, "SHOP_DATA": str(data.path)}
     etcd = None
     if not environment.get("REGISTRY_URL"):
         etcd_port = ports.next(ETCD_PORT)
-        command = etcd_command(etcd_binary(), data.etcd, client_port=etcd_port, peer_port=ports.next())
-        program = Program(ETCD, command, environment, data.log(ETCD), stage=1)
+        peer_port = ports.next()
+        command = etcd_command(etcd_binary(), data.etcd, client_port=etcd_port, peer_port=peer_port)
+        program = Program(ETCD, command, environment, data.log(ETCD), stage=1, drawn_ports=(etcd_port, peer_port))
         etcd = Part(ETCD, f"{LOOPBACK}:{etcd_port}", program)
         environment["REGISTRY_URL"] = f"etcd://{etcd.address}"
     settings = Settings.from_environment(environment)
@@ -90,7 +91,11 @@ def plan_shop(
             its_port = port if (service, number) == (GATEWAY, 1) else ports.next()
             name = f"{service}-{number}"
             program = Program(
-                name, service_command(service), {**environment, "SHOP_PORT": str(its_port)}, data.log(name)
+                name,
+                service_command(service),
+                {**environment, "SHOP_PORT": str(its_port)},
+                data.log(name),
+                drawn_ports=() if its_port == asked_for else (its_port,),
             )
             parts.append(Part(service, settings.address(its_port), program))
     return Plan(

@@ -24,7 +24,8 @@ class Program:
     """What to run: an absolute path with arguments, and its whole environment.
 
     Its output goes to the file `log`, or where the parent's goes if that is None. Programs of a lower `stage` are
-    drained before those of a higher one, which they need.
+    drained before those of a higher one, which they need. `drawn_ports` are those that were drawn for it, and that
+    another draw may replace.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Program:
     environment: Mapping[str, str] = field(hash=False)
     log: Path | None = None
     stage: int = 0
+    drawn_ports: tuple[int, ...] = ()
 
 
 async def spawn(program: Program) -> Process:

@@ -8,7 +8,6 @@ from itertools import groupby
 
 from shop_services.launch.errors import LaunchError
 from shop_services.launch.interrupts import first, interrupts
-from shop_services.launch.logs import tail
 from shop_services.launch.program import REFUSED
 from shop_services.launch.supervisor import Child, Supervisor
 from shop_services.runtime.settings import Settings
@@ -20,6 +19,9 @@ _MARGIN = 5.0
 
 KILLED = 130
 """The exit code after a second Ctrl-C, as shells have it."""
+DISPLACED = 75
+"""The exit code after somebody else took a port that was drawn for a program: with others it may work (EX_TEMPFAIL)."""
+_DRAWS = 3
 
 
 async def run_session(
@@ -33,17 +35,28 @@ async def run_session(
     """Run `work`, which starts programs, until it ends or is interrupted; then drain what it started.
 
     Returns the exit code: what `work` returned; `interrupted` if a signal asked it to end; 1 if it raised a
-    `LaunchError` or a program had to be killed; 2 if a program refused its settings; 130 if a second signal ended the
-    drain.
+    `LaunchError` or a program had to be killed; 2 if a program refused its settings; 75 if it was displaced from its
+    port; 130 if a second signal ended the drain.
     """
     with interrupts() as events:
         async with Supervisor(complain) as supervisor:
             code = await first(
-                _outcome(work(supervisor), complain), _after(events.asked, interrupted), _refused(supervisor, complain)
+                _outcome(work(supervisor), complain), _after(events.asked, interrupted), _refused(supervisor)
             )
             if supervisor.children:
                 say("stopping: calls in progress may finish; a second Ctrl-C kills")
-            return await first(_drain(supervisor, drain_seconds, code), _after(events.insisted, KILLED))
+            code = await first(_drain(supervisor, drain_seconds, code), _after(events.insisted, KILLED))
+            return interrupted if code == DISPLACED and events.asked.is_set() else code
+
+
+async def draw_again(attempt: Callable[[], Awaitable[int]], complain: Say) -> int:
+    """Run `attempt`, which draws ports, and again if a program was displaced from its port, up to three times."""
+    for _ in range(_DRAWS - 1):
+        code = await attempt()
+        if code != DISPLACED:
+            return code
+        complain("starting again, on other ports")
+    return await attempt()
 
 
 async def forever() -> int:
@@ -70,11 +83,9 @@ async def _after(event: asyncio.Event, code: int) -> int:
     return code
 
 
-async def _refused(supervisor: Supervisor, complain: Say) -> int:
+async def _refused(supervisor: Supervisor) -> int:
     child = await supervisor.refusal()
-    if child.program.log is not None:
-        complain(tail(child.program.log, lines=1))
-    return REFUSED
+    return DISPLACED if child.displaced else REFUSED
 
 
 async def _drain(supervisor: Supervisor, seconds: float, code: int) -> int:

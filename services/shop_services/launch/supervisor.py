@@ -13,11 +13,14 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from shop_services.launch.logs import trim
+from shop_services.launch.logs import size, tail, trim
+from shop_services.launch.ports import is_free
 from shop_services.launch.program import REFUSED, Program, how_it_ended, spawn
 
 Report = Callable[[str], None]
-"""Told, in one line for a person, what happened to a program."""
+"""Told, in a line for a person, what happened to a program; the lines after it are the program's own last ones."""
+
+_LAST_LINES = 3
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 """Seconds before a program is started again: doubled after each run that was short."""
@@ -46,6 +49,8 @@ class Child:
         self.program = program
         self.starts = 0
         self.refused = False
+        self.displaced = False
+        """Somebody else took a port that had been drawn for it, before it could."""
         self._report = report
         self._died = died
         self._process: Process | None = None
@@ -64,28 +69,28 @@ class Child:
         """Keep the program running until `end` is called, or until it refuses its settings."""
         backoff = Backoff()
         while not self._stopping.is_set():
-            began = time.monotonic()
+            began, log_size = time.monotonic(), size(self.program.log) if self.program.log else 0
             try:
-                process = await spawn(self.program)
+                pid, code = await self._run_once()
+                ended = f"(pid {pid}) {how_it_ended(code)}"
             except OSError as error:
-                ended = f"could not be started ({error.strerror})"
-            else:
-                self._process = process
-                self.starts += 1
-                if self._stopping.is_set():  # told while it was starting
-                    self.signal(signal.SIGTERM)
-                code = await process.wait()
-                ended = f"(pid {process.pid}) {how_it_ended(code)}"
-                # What ran with the same settings before cannot blame them now, and may run again.
-                self.refused = code == REFUSED and self.starts == 1 and not self._stopping.is_set()
+                code, ended = 0, f"could not be started ({error.strerror})"
             if self._stopping.is_set():
                 return
             self._died()
+            last_words = self._last_words(log_size) if code > 0 else ""
+            if self.starts == 1 and code > 0:
+                # What ran with the same settings before cannot blame them now, and may run again.
+                self.displaced = not all(is_free(port) for port in self.program.drawn_ports)
+                self.refused = code == REFUSED and not self.displaced
+            if self.displaced:
+                self._report(f"{self.name} {ended}: somebody else has taken its port{last_words}")
+                return
             if self.refused:
-                self._report(f"{self.name} {ended}: it refuses its settings, and is not started again")
+                self._report(f"{self.name} {ended}: it refuses its settings, and is not started again{last_words}")
                 return
             pause = backoff.after(time.monotonic() - began)
-            self._report(f"{self.name} {ended}; it is started again in {pause:.1f} s")
+            self._report(f"{self.name} {ended}; it is started again in {pause:.1f} s{last_words}")
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
@@ -107,6 +112,19 @@ class Child:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
+
+    async def _run_once(self) -> tuple[int, int]:
+        """Run the program to its end. Returns its pid and exit code; raises `OSError` if it cannot be started."""
+        self._process = process = await spawn(self.program)
+        self.starts += 1
+        if self._stopping.is_set():  # told while it was starting
+            self.signal(signal.SIGTERM)
+        return process.pid, await process.wait()
+
+    def _last_words(self, log_size: int) -> str:
+        """What the program wrote last, if it went to a log, which had so many bytes before."""
+        words = tail(self.program.log, _LAST_LINES, after=log_size) if self.program.log else ""
+        return "".join(f"\n    {line}" for line in words.splitlines())
 
     def __repr__(self) -> str:
         return f"<Child {self.name} pid={self.pid} starts={self.starts}>"
@@ -140,7 +158,7 @@ class Supervisor:
         return child
 
     async def refusal(self) -> Child:
-        """Return the first child that refused its settings, once there is one.
+        """Return the first child that refused its settings, or was displaced from its port, once there is one.
 
         Raises whatever unexpectedly ended the supervision of a child.
         """
@@ -176,7 +194,7 @@ class Supervisor:
             return
         if error := task.exception():
             self._refusal.set_exception(error)
-        elif child.refused:
+        elif child.refused or child.displaced:
             self._refusal.set_result(child)
 
     async def _kill(self, children: Iterable[Child]) -> None:

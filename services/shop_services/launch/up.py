@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any
 
 from grpc_registry import Directory, connect
+from shop_services.launch.advertised import check_advertised
 from shop_services.launch.catalog import fill_if_empty
 from shop_services.launch.data import DataDirectory
 from shop_services.launch.departures import Departures
 from shop_services.launch.interrupts import first
 from shop_services.launch.plan import GATEWAY, Part, Plan, plan_shop
 from shop_services.launch.readiness import Instances, answers, wait_ready
-from shop_services.launch.session import Say, drain_seconds, forever, run_session
+from shop_services.launch.session import Say, drain_seconds, draw_again, forever, run_session
 from shop_services.launch.supervisor import Child, Supervisor
 from shop_services.runtime.settings import Settings
 
@@ -69,26 +70,39 @@ async def up(
         SettingError: a variable of the environment cannot be used; nothing was started.
     """
     settings = Settings.from_environment(environment)
+    await check_advertised(settings)
     with DataDirectory(settings.data) as directory:
-        plan = plan_shop(environment, directory, replicas=replicas, port=port, rng=random.Random())
-        departures = Departures()
-
-        async def work(supervisor: Supervisor) -> int:
-            began = time.monotonic()
-            shop = await _start(plan, supervisor, departures, say)
-            async with connect(plan.registry_url) as registry:
-                await _make_ready(plan, registry, say, fill=plan.embedded_databases or guest is not None)
-                _present(shop, time.monotonic() - began, say)
-                stay = forever() if guest is None else guest(shop, say)
-                return await first(stay, departures.run(registry))
-
-        return await run_session(
-            work,
-            drain_seconds=drain_seconds(settings),
-            say=say,
-            complain=complain,
-            interrupted=0 if guest is None else 1,
+        return await draw_again(
+            lambda: _up(
+                plan_shop(environment, directory, replicas=replicas, port=port, rng=random.Random()),
+                settings,
+                say=say,
+                complain=complain,
+                guest=guest,
+            ),
+            complain,
         )
+
+
+async def _up(plan: Plan, settings: Settings, *, say: Say, complain: Say, guest: Guest | None) -> int:
+    departures = Departures()
+
+    async def work(supervisor: Supervisor) -> int:
+        began = time.monotonic()
+        shop = await _start(plan, supervisor, departures, say)
+        async with connect(plan.registry_url) as registry:
+            await _make_ready(plan, registry, say, fill=plan.embedded_databases or guest is not None)
+            _present(shop, time.monotonic() - began, say)
+            stay = forever() if guest is None else guest(shop, say)
+            return await first(stay, departures.run(registry))
+
+    return await run_session(
+        work,
+        drain_seconds=drain_seconds(settings),
+        say=say,
+        complain=complain,
+        interrupted=0 if guest is None else 1,
+    )
 
 
 async def _start(plan: Plan, supervisor: Supervisor, departures: Departures, say: Say) -> Shop:

@@ -15,7 +15,7 @@ from shop_services.launch.departures import Departures
 from shop_services.launch.plan import check_registry, service_command
 from shop_services.launch.ports import Ports
 from shop_services.launch.program import Program
-from shop_services.launch.session import Say, drain_seconds, run_session
+from shop_services.launch.session import Say, drain_seconds, draw_again, run_session
 from shop_services.launch.supervisor import Supervisor
 from shop_services.runtime.settings import Settings
 
@@ -30,22 +30,29 @@ async def serve_workers(service: str, environment: Mapping[str, str], workers: i
     """
     settings = Settings.from_environment(environment)
     check_registry(settings.registry_url)
-    free = Ports(random.Random())
-    ports = [settings.port + number if settings.port else free.next() for number in range(workers)]
-    programs = {
-        settings.address(port): Program(
-            f"{service}-{number}", service_command(service), {**environment, "SHOP_PORT": str(port)}
-        )
-        for number, port in enumerate(ports, start=1)
-    }
-    for program in programs.values():
-        Settings.from_environment(program.environment)  # the last ports may lie beyond the highest there is
-    departures = Departures()
 
-    async def work(supervisor: Supervisor) -> int:
-        for address, program in programs.items():
-            supervisor.start(program, partial(departures.note, address))
-        async with connect(settings.registry_url) as registry:
-            return await departures.run(registry)
+    async def attempt() -> int:
+        free = Ports(random.Random())
+        ports = [settings.port + number if settings.port else free.next() for number in range(workers)]
+        programs = {
+            settings.address(port): Program(
+                f"{service}-{number}",
+                service_command(service),
+                {**environment, "SHOP_PORT": str(port)},
+                drawn_ports=() if settings.port else (port,),
+            )
+            for number, port in enumerate(ports, start=1)
+        }
+        for program in programs.values():
+            Settings.from_environment(program.environment)  # the last ports may lie beyond the highest there is
+        departures = Departures()
 
-    return await run_session(work, drain_seconds=drain_seconds(settings), say=say, complain=complain)
+        async def work(supervisor: Supervisor) -> int:
+            for address, program in programs.items():
+                supervisor.start(program, partial(departures.note, address))
+            async with connect(settings.registry_url) as registry:
+                return await departures.run(registry)
+
+        return await run_session(work, drain_seconds=drain_seconds(settings), say=say, complain=complain)
+
+    return await draw_again(attempt, complain)

@@ -5,6 +5,7 @@ A `Settings` is validated when it is made, so that a process with a wrong variab
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import re
@@ -136,6 +137,18 @@ class Settings:
     def database(self, service: str) -> str:
         """The URL of the database that `service` uses."""
         return self.database_url or f"sqlite:///{self.data / service}.db"
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A line for a person on each variable that begins with SHOP_ and sets nothing: a slip, most likely."""
+    known = {variable.removeprefix("SHOP_"): variable for variable, _ in _VARIABLES.values()}
+    lines = []
+    for variable in sorted(environment.keys() - known.values()):
+        if variable.startswith("SHOP_"):
+            nearest = difflib.get_close_matches(variable.removeprefix("SHOP_"), known, n=1)
+            meant = f"; did you mean {known[nearest[0]]}?" if nearest else ""
+            lines.append(f"{variable} is not a setting, and ignored{meant}")
+    return lines
 
 
 def environment() -> dict[str, str]:

@@ -80,7 +80,7 @@ async def test_closing_ends_every_task(resolver: ManualResolver, servers: list[E
     echo = Echo(channel)
     calls: list[Any] = [echo.unary_unary(b"sleep 30"), echo.unary_stream(b"sleep 30")]
     await servers[0].until(lambda: servers[0].running == 2)
-    resolver.push(snapshot(2))
+    resolver.push(snapshot(2, Instance("echo", "127.0.0.1:1")))
     while "retiring" not in repr(channel):
         await channel._dispatcher.change()
     calls.append(echo.unary_unary(b"waits", wait_for_ready=True))

@@ -18,7 +18,7 @@ from grpc_balancer.testing import ManualResolver
 from grpc_registry import Instance
 from grpc_registry.service_config import OutlierDetection
 from tests.integration.client.conftest import all_connected
-from tests.integration.client.echo import Echo, EchoServer, snapshot
+from tests.integration.client.echo import Echo, EchoProcess, EchoServer, snapshot
 from tests.integration.client.proxy import Proxy
 from tests.integration.client.scripted import Fail, ScriptedServer
 
@@ -216,3 +216,37 @@ async def test_the_neighbours_of_a_silent_endpoint_are_asked_first(
         for proxy in proxies[:2]:
             proxy.thaw()
         await until_answered_by(channel, b"s0", b"s1", b"s2")
+
+
+async def test_a_frozen_worker_does_not_take_its_machine_along(
+    processes: list[EchoProcess], resolver: ManualResolver
+) -> None:
+    """Of two workers that are stopped and one that is not, on one machine, only that one is picked, and a far one."""
+    far = await EchoServer("far").start()
+    workers = [replace(process.instance(), host="here") for process in processes]
+    resolver.push(snapshot(1, workers[0]))
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=None, options=KEEPALIVE) as channel:
+        in_progress = asyncio.create_task(answers(channel, 1, b"sleep 2"))
+        await until_busy(channel)
+        resolver.push(snapshot(2, *workers, replace(far.instance(), host="elsewhere")))
+        await all_connected(channel, 4)
+        for process in processes[:2]:
+            process.pause()
+        assert await in_progress == [StatusCode.UNAVAILABLE]
+        async with asyncio.timeout(10):
+            # p2 is suspect as well, until it has answered
+            while set(left_out(channel)) != {"p0", "p1"}:  # noqa: ASYNC110 - nothing to await
+                await asyncio.sleep(0.02)
+        assert set(await answers(channel, 12)) == {b"p2", b"far"}
+        for process in processes[:2]:
+            process.resume()
+        await until_answered_by(channel, b"p0", b"p1", b"p2", b"far")
+    await far.stop()
+
+
+async def until_busy(channel: Channel) -> None:
+    """Return once a call of the channel is in progress at an endpoint. Fails after 10 s."""
+    async with asyncio.timeout(10):
+        while not any(row.outstanding for row in channel.explain().instances):  # noqa: ASYNC110 - nothing to await
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)  # it is on its way

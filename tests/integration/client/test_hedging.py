@@ -16,8 +16,9 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from grpc_balancer import Channel
+from grpc_balancer.attempt import Attempt
 from grpc_balancer.endpoint import Endpoint
-from grpc_balancer.load import Handle, Outcome
+from grpc_balancer.load import Outcome
 from grpc_balancer.testing import ManualResolver
 from grpc_registry.service_config import ServiceConfig
 from tests.integration.client.conftest import all_connected
@@ -69,6 +70,7 @@ class Reports:
             inner(endpoint, outcome, elapsed, details)
 
         monkeypatch.setattr(channel._dispatcher, "finished", finished)
+        monkeypatch.setattr(channel._dispatcher, "wants_successes", True)
 
     @property
     def outcomes(self) -> list[tuple[str, Outcome]]:
@@ -144,6 +146,7 @@ async def test_without_a_delay_all_are_asked_at_once(resolver: ManualResolver, s
         echo = await connected(channel, resolver, *scripted)
         scripted[0].fails(HANG)
         scripted[1].fails(HANG)
+        scripted[2].fails(Fail(StatusCode.OK, after=0.5))  # or it could win before the others' connections are made
         call = echo.unary_unary(b"x")
         assert "3 attempts at 127.0.0.1:" in repr(call)
         assert await call == b"x s2"
@@ -671,10 +674,10 @@ async def test_a_frozen_server_costs_a_delay(resolver: ManualResolver, processes
 
 
 def counting(began: Counter[str]) -> Callable[..., None]:
-    """`Handle.__init__`, counted."""
-    inner = Handle.__init__
+    """`Attempt.__init__`, counted."""
+    inner = Attempt.__init__
 
-    def init(handle: Handle, *arguments: Any) -> None:
+    def init(handle: Attempt, *arguments: Any) -> None:
         inner(handle, *arguments)
         began["attempts"] += 1
 
@@ -692,7 +695,7 @@ async def test_nothing_is_left(
     seen: set[Endpoint] = set()
     calls: list[Any] = []
     began: Counter[str] = Counter()
-    monkeypatch.setattr("grpc_balancer.load.Handle.__init__", counting(began))
+    monkeypatch.setattr("grpc_balancer.attempt.Attempt.__init__", counting(began))
     config = hedging(3, rng.choice(["0s", "0.002s", "0.02s"]), codes=("UNAVAILABLE", "ABORTED"))
     async with Channel("echo", resolver, rng=rng, drain_seconds=0.2, service_config=config) as channel:
         echo = await connected(channel, resolver, *servers)

@@ -85,11 +85,11 @@ async def test_retired_endpoints_are_forgotten(
     """An endpoint that has left and closed is garbage."""
     await asyncio.gather(*(Echo(channel).unary_unary(b"x") for _ in range(6)))
     references = [weakref.ref(endpoint) for endpoint in channel._dispatcher.balancer.endpoints]
-    resolver.push(snapshot(2, servers[0].instance()))
-    await all_connected(channel, 1)
+    resolver.push(snapshot(2, servers[0].instance(), servers[1].instance()))
+    await all_connected(channel, 2)
     while "retiring" in repr(channel):
         await channel._dispatcher.change()
     await Echo(channel).unary_unary(b"x")
     await asyncio.sleep(0)
     gc.collect()
-    assert sum(reference() is not None for reference in references) == 1
+    assert sum(reference() is not None for reference in references) == 2

@@ -1,25 +1,31 @@
-"""The first success of `client/README.md`, as written."""
+"""The examples of `client/README.md`, as written."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import grpc_balancer
+from grpc_balancer.testing import FakeEndpoint
+from grpc_registry import Instance
+from grpc_registry.service_config import Balancing, parse
 from tests.servers import Etcd
 
 README = Path(__file__).parents[3] / "client" / "README.md"
+BLOCKS: list[str] = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("registry", ["memory", "etcd"])
 async def test_the_two_minutes(tmp_path: Path, shared_etcd: Etcd, registry: str) -> None:
     """The demonstration runs over either registry and shows two endpoints, then one."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     demo = tmp_path / "demo.py"
-    demo.write_text(blocks[0])
+    demo.write_text(BLOCKS[0])
     url = "memory://demo" if registry == "memory" else f"{shared_etcd.url}/readme"
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(demo), url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -33,3 +39,30 @@ async def test_the_two_minutes(tmp_path: Path, shared_etcd: Etcd, registry: str)
         "status: SERVING",
         "1 of 1 ready",
     ]
+
+
+def test_the_service_config_is_one() -> None:
+    """The service config that the README shows is valid, and says what the text around it says."""
+    known = _run(_block("SERVICE_CONFIG = ").split("channel =")[0])
+    config = parse(known["SERVICE_CONFIG"])
+    assert config.balancing == Balancing("least_outstanding")
+    assert config.method("/shop.product.v1.ProductService/GetProduct").retry is not None
+    assert config.method("/shop.product.v1.ProductService/ListProducts").hedging is not None
+
+
+def test_the_policy_passes_its_test() -> None:
+    """The README's own policy does what the README's test of it says."""
+    names = {"grpc_balancer": grpc_balancer, "FakeEndpoint": FakeEndpoint, "Instance": Instance, "random": random}
+    known = _run(_block("class Nearest"), **names, call=None)
+    _run("candidates = " + _block("FakeEndpoint(").split("candidates = ")[1], **known)
+
+
+def _block(part: str) -> str:
+    """The Python block of the README that has this in it."""
+    (found,) = (block for block in BLOCKS if part in block)
+    return found
+
+
+def _run(code: str, **names: Any) -> dict[str, Any]:
+    exec(code, names)  # noqa: S102 - from our own README
+    return names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc.aio
@@ -13,7 +14,7 @@ from grpc.aio import AioRpcError
 
 from grpc_balancer import Channel, InvalidServiceConfig
 from grpc_balancer.testing import ManualResolver
-from grpc_registry import Instance
+from grpc_registry import Instance, State
 from tests.integration.client.conftest import all_connected
 from tests.integration.client.echo import (
     UNARY_UNARY,
@@ -274,7 +275,8 @@ async def test_the_throttle_stops_a_storm(resolver: ManualResolver, scripted: li
         assert repr(channel._dispatcher.throttle) == "<Throttle 0 of 10 tokens>"
         for _ in range(14):
             await echo.stream_unary(iter([b"x"]))
-        resolver.push(snapshot(2, scripted[0].instance()))
+        draining = [replace(server.instance(), state=State.DRAINING) for server in scripted[1:]]
+        resolver.push(snapshot(2, scripted[0].instance(), *draining))
         await all_connected(channel, 1)
         before = len(scripted[0].seen)
         scripted[0].fails()

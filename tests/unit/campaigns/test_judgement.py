@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.report import Promise, Report
 from campaigns import cli
-from campaigns.freeze import seconds_until_normal
+from campaigns.freeze import normal_seconds, seconds_until_normal
 from campaigns.kills import Kill, may_have_been_sent, was_read
 from campaigns.server import ONCE, Journal
 from campaigns.traffic import Call
@@ -44,21 +44,21 @@ def test_a_failed_call_is_excused_only_by_a_process_that_died_with_it(
     assert (was_read(call, KILLS, journals), may_have_been_sent(call, KILLS, journals)) == (read, sent)
 
 
-def calls(*slow_seconds: int) -> list[Call]:
-    """Ten calls in each of five seconds from 100.0 on; in `slow_seconds` all of them take half a second."""
-    made = []
-    for number in range(50):
-        due = 100.0 + number / 10
-        made.append(Call(number, ONCE, due, due, due + (0.5 if number // 10 in slow_seconds else 0.01), "s0-1"))
-    return made
+def calls(*slow: int) -> list[Call]:
+    """Ten calls in each of eight seconds from 100.0 on; in the seconds that are `slow` one takes half a second."""
+    dues = [100.0 + number / 10 for number in range(80)]
+    took = [0.5 if number % 10 == 3 and number // 10 in slow else 0.01 for number in range(80)]
+    return [Call(n, ONCE, due, due, due + took[n], "s0-1") for n, due in enumerate(dues)]
 
 
 @pytest.mark.parametrize(
-    ("slow", "seconds"), [((), 0), ((0,), 1), ((0, 1), 2), ((0, 3), 4), ((0, 1, 2, 3, 4), math.inf), ((4,), math.inf)]
+    ("slow", "seconds"), [((), 0), ((0,), 1), ((0, 1), 2), ((1,), 2), ((7,), 0), ((3,), math.inf), ((0, 4), math.inf)]
 )
-def test_normal_is_what_stays_so(slow: tuple[int, ...], seconds: float) -> None:
-    """p99 is back to normal after the last second in which it was not; if that is the last of all, it is not."""
-    assert seconds_until_normal(calls(*slow), 100.0, 105.0, normal=0.1) == seconds
+def test_normal_is_what_lasts(slow: tuple[int, ...], seconds: float) -> None:
+    """p99 is back to normal where it begins to be so for five seconds in a row, and never if it does not."""
+    each = normal_seconds(calls(*slow), 100.0, 108.0, normal=0.1)
+    assert [n for n, normal in enumerate(each) if not normal] == list(slow)
+    assert seconds_until_normal(each) == seconds
 
 
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])

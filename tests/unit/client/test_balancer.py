@@ -283,6 +283,21 @@ def test_a_doubted_endpoint_yields_to_its_successor() -> None:
     assert (ids(changes.open), ids(changes.retire)) == (["new"], ["a"])
 
 
+def test_a_new_set_in_place_of_the_old_is_believed() -> None:
+    """Who is replaced by as many others is not doubted, unless it was after a break that they were seen."""
+    assert ids(connected(A, B).apply(snapshot(2, C, D)).retire) == ["a", "b"]
+    assert ids(connected(A, B).apply(snapshot(2, C, D, relisted=True)).retire) == []
+
+
+def test_who_has_a_successor_is_not_doubted_for_ever() -> None:
+    """An instance that left, and was restarted before most others vanished, gets no other chance, nor is it counted."""
+    balancer = connected(A, B, C)
+    balancer.apply(snapshot(2, B, C))
+    restarted = instance("z", port=10_000)
+    balancer.apply(snapshot(3, restarted, relisted=True))
+    assert "2 doubted" in repr(balancer)
+
+
 def test_half_of_the_endpoints_are_no_mass() -> None:
     """Up to half missing at once is what instances may come to by themselves."""
     balancer = connected(A, B, C, D)

@@ -97,7 +97,7 @@ def test_a_retry_and_its_delay(told: Told) -> None:
     end = one.found(INSTANCE, 0)
     told.now += 1
     end(UNAVAILABLE)
-    one.goes_on(0.5, 1)
+    one.looks_again(0.5, 1)
     told.now += 0.5
     end = one.found(INSTANCE, 1)
     told.now += 2
@@ -111,7 +111,7 @@ def test_a_retry_that_waits_for_an_endpoint_began_when_its_pause_was_over(told: 
     """Of three seconds after a failure one is delay, and two are the search of the attempt that follows."""
     one = course(told)
     one.found(INSTANCE, 0)(UNAVAILABLE)
-    one.goes_on(1.0, 1)
+    one.looks_again(1.0, 1)
     told.now += 3
     one.found(INSTANCE, 1)(OK)
     one.ended(OK)
@@ -123,7 +123,7 @@ def test_a_retry_that_was_not_made_does_not_count(told: Told) -> None:
     """A call that is cancelled while it backs off has made one attempt."""
     one = course(told)
     one.found(INSTANCE, 0)(UNAVAILABLE)
-    one.goes_on(1.0, 1)
+    one.looks_again(1.0, 1)
     told.now += 0.5
     one.ended(CANCELLED)
     assert told.started == len(told.attempts) == 1
@@ -134,7 +134,7 @@ def test_a_retry_that_finds_nothing_until_the_deadline_counts(told: Told) -> Non
     """A call whose deadline passes while its retry looks for an endpoint has made two attempts."""
     one = course(told)
     one.found(INSTANCE, 0)(UNAVAILABLE)
-    one.goes_on(1.0, 1)
+    one.looks_again(1.0, 1)
     told.now += 4
     one.ended(StatusCode.DEADLINE_EXCEEDED)
     assert told.started == 2
@@ -145,9 +145,9 @@ def test_a_retry_that_finds_nothing_until_the_deadline_counts(told: Told) -> Non
 def test_an_attempt_that_finds_nothing_may_be_retried(told: Told) -> None:
     """Each search that ends in a backoff was an attempt that failed with UNAVAILABLE."""
     one = course(told)
-    one.goes_on(1.0, 1)
+    one.looks_again(1.0, 1)
     told.now += 1
-    one.goes_on(1.0, 2)
+    one.looks_again(1.0, 2)
     told.now += 1
     one.found(INSTANCE, 2)(OK)
     one.ended(OK)
@@ -160,7 +160,7 @@ def test_what_reached_nobody_is_repeated_transparently(told: Told) -> None:
     """An attempt with the number of the one before it is a transparent retry, and no retry."""
     one = course(told)
     one.found(INSTANCE, 0)(UNAVAILABLE)
-    one.goes_on(0.0, 0)
+    one.looks_again(0.0, 0)
     one.found(INSTANCE, 0)(OK)
     one.ended(OK)
     assert told.started == 2

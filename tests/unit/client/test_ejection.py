@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import pytest
 from grpc import ChannelConnectivity
 
 from grpc_balancer.balancer import Balancer
@@ -12,7 +13,7 @@ from grpc_balancer.pickers import policy_named
 from grpc_balancer.rules import Rules
 from grpc_balancer.testing import FakeEndpoint
 from grpc_registry import Instance, State
-from grpc_registry.service_config import OutlierDetection
+from grpc_registry.service_config import FailurePercentage, OutlierDetection
 from tests.unit.client.candidates import CALL, snapshot
 
 READY = ChannelConnectivity.READY
@@ -72,6 +73,33 @@ def test_an_ejected_endpoint_is_not_picked_until_its_time_is_over() -> None:
     assert set(picks(balancer)) == {"0", "1", "2"}
 
 
+def test_a_tick_tells_whose_ejection_began_or_ended() -> None:
+    """Who is readmitted is told of once, as is who is ejected by the rates; who was ejected by a failure is not."""
+    detection = OutlierDetection(failure_percentage=FailurePercentage(request_volume=4, minimum_hosts=1))
+    balancer, clock = make(*instances(3), outlier_detection=detection)
+    fail(balancer, "1")
+    clock.now += 10
+    assert balancer.tick() == []
+    clock.now += 20
+    assert [(one.instance.id, one.record.ejected) for one in balancer.tick()] == [("1", False)]
+    fail(balancer, "2", times=4)
+    clock.now += 10
+    assert [(one.instance.id, one.record.ejected) for one in balancer.tick()] == [("2", True)]
+    assert balancer.tick() == []
+
+
+def test_an_endpoint_that_never_gets_well_is_ejected_ever_more_rarely() -> None:
+    """Fifty failures a second for an hour eject an endpoint no more than 16 times, so logging that floods nothing."""
+    balancer, clock = make(*instances(3), outlier_detection=OutlierDetection())
+    (bad, *_) = balancer.endpoints
+    changes = 0
+    for _ in range(3600):
+        changes += sum(balancer.failed(bad) for _ in range(50 * (not bad.record.ejected)))
+        changes += len(balancer.tick())
+        clock.now += 1
+    assert 15 <= changes <= 32
+
+
 def test_an_endpoint_that_leaves_in_disgrace_returns_in_disgrace() -> None:
     """An ejected endpoint that leaves the registry and comes back is still ejected."""
     balancer, _ = make(*instances(3), outlier_detection=OutlierDetection())
@@ -123,6 +151,31 @@ def test_a_lost_machine_makes_its_other_workers_suspect() -> None:
     assert suspects[0].instance.id in picks(balancer)
 
 
+def test_a_suspect_that_lost_its_connection_is_asked_no_more() -> None:
+    """It is suspect until it answers, loses its connection or leaves, and no longer."""
+    first, second, third = instances(3, host="h1")
+    balancer, _ = make(first, second, third)
+    lost, near, other = balancer.endpoints
+    assert balancer.machine_lost(lost) == [near, other]
+    assert balancer.is_suspect(near)
+    near.connectivity = ChannelConnectivity.TRANSIENT_FAILURE
+    balancer.connectivity_changed(near)
+    assert not balancer.is_suspect(near)
+    balancer.apply(snapshot(2, first, second))
+    assert not balancer.is_suspect(other)
+
+
+def test_a_full_endpoint_is_no_reason_to_pick_an_ejected_one() -> None:
+    """Who is ejected is picked if all others were tried, and not because they have all the calls they may have."""
+    balancer, _ = make(*instances(3), outlier_detection=OutlierDetection())
+    fail(balancer, "1")
+    first, ejected, last = balancer.endpoints
+    assert balancer.pick_another(CALL, {first}, {last}) is None
+    assert balancer.pick_another(CALL, {first}, {ejected}) is last
+    assert balancer.pick_another(CALL, {first, last}) is ejected
+    assert balancer.pick_another(CALL, {first, last}, {ejected}) is None
+
+
 def test_a_newcomer_warms_up() -> None:
     """Who joins others gets a tenth of its share at first, and the whole of it after the window."""
     first = instances(3)
@@ -144,6 +197,18 @@ def test_those_who_begin_together_do_not_warm_up() -> None:
     clock.now += 5
     add(balancer, 2, *instances(3))
     assert picks(balancer, 300) == {"0": 100, "1": 100, "2": 100}
+
+
+def test_a_server_that_asks_for_another_connection_does_not_warm_up_again() -> None:
+    """A connection that is made anew at once keeps the share; one that failed before leads to a process that is new."""
+    balancer, clock = make(*instances(2), policy="weighted_round_robin", slow_start=10.0)
+    clock.now += 60
+    endpoint = balancer.endpoints[0]
+    for between, share in ((ChannelConnectivity.IDLE, 100), (ChannelConnectivity.TRANSIENT_FAILURE, 20)):
+        for state in (between, ChannelConnectivity.CONNECTING, READY):
+            endpoint.connectivity = state
+            balancer.connectivity_changed(endpoint)
+        assert picks(balancer, 200 if share == 100 else 220)["0"] == share
 
 
 def test_the_own_zone_is_preferred_while_it_has_enough() -> None:
@@ -175,6 +240,26 @@ def test_a_bound_on_connections_is_kept_and_filled_up() -> None:
     assert balancer.connectivity_changed(failed).retire == opened
     other, _ = make(*instances(20), max_endpoints=5, subset_key="client-2")
     assert {one.instance.id for one in other.endpoints} != {one.instance.id for one in balancer.endpoints}
+
+
+def test_a_subset_is_not_chosen_anew_for_a_connection_that_comes_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To rank thousands of instances takes time, and only a failure, or its end, can change the choice."""
+    balancer, _ = make(*instances(20), max_endpoints=5, subset_key="client-1")
+    ranked: list[object] = []
+
+    def nearest(instances: list[Instance], *_: object, **__: object) -> list[Instance]:
+        ranked.append(instances)
+        return instances[:5]
+
+    monkeypatch.setattr("grpc_balancer.balancer.nearest", nearest)
+    endpoint = balancer.endpoints[0]
+    for state in (ChannelConnectivity.IDLE, ChannelConnectivity.CONNECTING, READY):
+        endpoint.connectivity = state
+        assert not balancer.connectivity_changed(endpoint).open
+    assert not ranked
+    endpoint.connectivity = ChannelConnectivity.TRANSIENT_FAILURE
+    balancer.connectivity_changed(endpoint)
+    assert ranked
 
 
 def test_a_member_of_the_subset_drains_in_peace() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from grpc_balancer.hosts import Suspects, speaks_of_the_machine
+from grpc_balancer.hosts import Suspects, call_speaks_of_the_machine, speaks_of_the_machine
 from grpc_balancer.testing import FakeEndpoint
 from grpc_registry import Instance
 
@@ -55,6 +55,13 @@ def test_silence_and_no_way_speak_of_the_machine(reason: str) -> None:
 def test_a_process_that_died_says_nothing_of_its_machine(reason: str) -> None:
     """A closed or refused connection, a name that is not found and a server's own words are no reason to ask."""
     assert not speaks_of_the_machine(reason)
+
+
+def test_of_a_call_only_the_loss_of_its_connection_speaks() -> None:
+    """What gRPC says of a lost connection counts, what an application says in the same words does not."""
+    assert call_speaks_of_the_machine("Stream removed (ping timeout)")
+    assert not call_speaks_of_the_machine("Stream removed (Socket closed)")
+    assert not call_speaks_of_the_machine("the database does not answer: Connection timed out")
 
 
 def test_the_neighbours_become_suspect() -> None:

@@ -60,6 +60,19 @@ def test_a_config_that_a_wiped_store_lost_stays_in_force() -> None:
     assert config.plan.config.method("/a/B").timeout is None
 
 
+def test_a_lost_config_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """However often the registry comes and goes without it: again only if it was back and is lost again."""
+    config = live()
+    timeout = '{"methodConfig": [{"name": [{}], "timeout": "2s"}]}'
+    assert config.take(said(timeout))
+    for revision in range(2, 20):
+        assert not config.take(said(None, revision=revision, relisted=True))
+    assert [record.getMessage().count("'product'") for record in caplog.records] == [1]
+    assert config.take(said(timeout.replace("2s", "3s"), revision=20))
+    assert not config.take(said(None, revision=21, relisted=True))
+    assert len(caplog.records) == 2
+
+
 def test_a_registry_that_is_away_changes_nothing() -> None:
     """Until the registry answers the code counts, and `known` says that there was a word at all."""
     config = live()

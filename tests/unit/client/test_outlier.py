@@ -52,6 +52,47 @@ class Service:
         return self.ejected()
 
 
+# What is told
+
+
+@pytest.mark.parametrize(
+    ("settings", "traffic", "told"),
+    [
+        (BY_SUCCESS, {"e0": (50, 50)} | {f"e{n}": (100, 0) for n in range(1, 10)}, [("success_rate", "")]),
+        (BY_FAILURES, {"e0": (5, 95), "e1": (100, 0)}, [("failure_percentage", "")]),
+        (
+            replace(BY_FAILURES, failure_percentage=FailurePercentage(enforcement_percentage=0)),
+            {"e0": (5, 95)},
+            [("failure_percentage", "enforcement_percentage")],
+        ),
+        (
+            replace(BY_FAILURES, max_ejection_percent=10),
+            {"e0": (5, 95), "e1": (5, 95)},
+            [("failure_percentage", ""), ("failure_percentage", "max_ejection_overflow")],
+        ),
+    ],
+)
+def test_outliers_are_told_of_by_method(
+    settings: OutlierDetection, traffic: Mapping[str, tuple[int, int]], told: list[tuple[str, str]]
+) -> None:
+    """Each outlier that a sweep finds is told of, with what found it and why it was spared, in gRFC A91's words."""
+    service, found = Service(10, settings), list[tuple[str, str]]()
+    service.detector.on_outlier = lambda method, spared: found.append((method, spared))
+    service.run(traffic)
+    assert found == told
+
+
+def test_failures_in_a_row_are_told_of() -> None:
+    """Four failures in a row are nothing, the fifth is told of, and five of another one that may not be ejected."""
+    service, found = Service(3, DEFAULT), list[tuple[str, str]]()
+    service.detector.on_outlier = lambda method, spared: found.append((method, spared))
+    service.fail("e0", 4)
+    assert found == []
+    service.fail("e0", 1)
+    service.fail("e1", 5)
+    assert found == [("consecutive_failures", ""), ("consecutive_failures", "max_ejection_overflow")]
+
+
 # Failures in a row
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -89,9 +91,38 @@ def test_help_shows_the_commands() -> None:
 
 def test_loads_no_service() -> None:
     """The command line loads nothing that only services need, since it starts them as processes."""
-    script = "import sys, shop_services.cli; print({'sqlalchemy', 'starlette', 'protovalidate'} & set(sys.modules))"
+    script = (
+        "import sys, shop_services.cli.command; print({'sqlalchemy', 'starlette', 'protovalidate'} & set(sys.modules))"
+    )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert result.stdout == "set()\n"
+
+
+def test_a_slip_in_a_variables_name_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A SHOP_ variable that sets nothing is warned of, with the one that it resembles, and the command goes on."""
+    monkeypatch.setenv("SHOP_WIEGHT", "7")
+    monkeypatch.setenv("SHOP_GRACE", "1")
+    with DataDirectory(tmp_path):
+        assert cli.main(["up", "--data", str(tmp_path)]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "shop up: SHOP_WIEGHT is not a setting, and ignored; did you mean SHOP_WEIGHT?"
+    assert "in use by another shop" in second
+
+
+def test_ctrl_c_while_it_is_being_imported_ends_it_in_silence(tmp_path: Path) -> None:
+    """A Ctrl-C that comes before the command runs ends it as shells expect, and prints no traceback."""
+    (tmp_path / "grpc.py").write_text("print('importing', flush=True); import time; time.sleep(60)")
+    command = [sys.executable, "-m", "shop_services.cli", "up"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert errors == ""
 
 
 def test_serve_becomes_the_service(monkeypatch: pytest.MonkeyPatch) -> None:

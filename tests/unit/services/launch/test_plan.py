@@ -47,6 +47,17 @@ def test_the_first_gateway_has_the_port_asked_for(data: DataDirectory) -> None:
     assert next(part.address for part in made.parts if part.service == "gateway") == f"127.0.0.1:{free}"
 
 
+def test_only_ports_that_were_asked_for_are_not_drawn(data: DataDirectory) -> None:
+    """Every port was drawn, and may be drawn again, but the gateway's with `--port`."""
+    free = int(plan(data).gateway_url.rpartition(":")[2])
+    for made, asked_for in ((plan(data), 0), (plan(data, port=free), free)):
+        assert made.etcd is not None
+        assert len(made.etcd.program.drawn_ports) == 2
+        for part in made.parts:
+            port = int(part.address.rpartition(":")[2])
+            assert part.program.drawn_ports == (() if port == asked_for else (port,))
+
+
 def test_etcd_outlives_the_services(data: DataDirectory) -> None:
     """The embedded etcd is drained after the services, keeps its data in the directory, and is their registry."""
     made = plan(data)

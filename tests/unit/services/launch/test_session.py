@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from shop_services.launch.errors import NotReady
+from shop_services.launch.ports import LOOPBACK, free_port
 from shop_services.launch.program import Program
-from shop_services.launch.session import forever, run_session
+from shop_services.launch.session import DISPLACED, draw_again, forever, run_session
 from shop_services.launch.supervisor import Child, Supervisor
 
 # Says what it does in a file that all programs of a test share, so that their order shows.
@@ -130,7 +133,7 @@ async def test_a_program_that_must_be_killed_fails_the_session(session: Session)
 
 
 async def test_a_refused_setting_ends_the_session(session: Session) -> None:
-    """A program that refuses its settings stops all, with exit code 2 and the last line of its log."""
+    """A program that refuses its settings stops all, with exit code 2 and the last lines of its log."""
 
     async def work(supervisor: Supervisor) -> int:
         script = "import sys; print('noise'); sys.stdout.flush(); print('SHOP_ZONE: too long'); sys.exit(2)"
@@ -140,8 +143,54 @@ async def test_a_refused_setting_ends_the_session(session: Session) -> None:
         return await forever()
 
     assert await session.run(work) == 2
-    assert "SHOP_ZONE: too long" in session.lines
+    assert session.lines[0].splitlines()[1:] == ["    noise", "    SHOP_ZONE: too long"]
     assert session.diary()[-1] == "user-1 ends"
+
+
+async def test_another_draw_follows_when_a_port_is_taken(session: Session) -> None:
+    """A program that ends since its drawn port is taken ends the session with 75; the next draw may do better."""
+    draws: list[int] = []
+
+    with socket.create_server((LOOPBACK, 0)) as taken:
+
+        async def attempt() -> int:
+            draws.append(free_port(rng=random.Random()) if draws else taken.getsockname()[1])
+
+            async def work(supervisor: Supervisor) -> int:
+                session.start(supervisor, f"user-{len(draws)}")
+                await session.wrote(f"user-{len(draws)} starts")
+                script = f"import socket; socket.create_server(({LOOPBACK!r}, {draws[-1]}))"
+                supervisor.start(
+                    Program(
+                        "cache-1",
+                        (sys.executable, "-I", "-S", "-c", f"{script}; open({str(session.log)!r}, 'w').write('bound')"),
+                        {},
+                        drawn_ports=(draws[-1],),
+                    )
+                )
+                while not session.log.exists() or session.log.read_text() != "bound":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                return 0
+
+            return await session.run(work)
+
+        assert await draw_again(attempt, session.lines.append) == 0
+    assert len(draws) == 2
+    assert "somebody else has taken its port" in session.lines[0]
+    assert "starting again, on other ports" in session.lines
+    assert "user-1 ends" in session.diary()
+
+
+async def test_draws_are_limited(session: Session) -> None:
+    """Ports that are always taken end the start after three draws, with 75."""
+    draws: list[int] = []
+
+    async def attempt() -> int:
+        draws.append(1)
+        return DISPLACED
+
+    assert await draw_again(attempt, session.lines.append) == 75
+    assert len(draws) == 3
 
 
 async def test_a_failed_start_is_explained(session: Session) -> None:

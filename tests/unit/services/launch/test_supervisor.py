@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from shop_services.launch.logs import MAX_BYTES
+from shop_services.launch.ports import LOOPBACK
 from shop_services.launch.program import Program
 from shop_services.launch.supervisor import Backoff, Child, Supervisor
 
@@ -103,6 +105,30 @@ def test_pauses_are_bounded_and_begin_anew_after_a_good_run() -> None:
     assert [backoff.after(1) for _ in range(8)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10]
     assert backoff.after(30) == 0.2
     assert backoff.after(1) == 0.4
+
+
+async def test_a_failure_is_told_with_the_programs_last_words(shop: Shop) -> None:
+    """After an exit with a code the report ends with the last three lines of that run, and of none before it."""
+    script = "import sys; [print('line', n, file=sys.stderr) for n in range(5)]; sys.exit('no database')"
+    child = shop.start("user-1", script)
+    report = await shop.report()
+    assert report.endswith("it is started again in 0.2 s\n    line 3\n    line 4\n    no database")
+    await shop.supervisor.drain([child], 10)
+    shop.start("user-1", "raise SystemExit(1)")  # in the same log
+    assert (await shop.report()).endswith("it is started again in 0.2 s")
+
+
+async def test_a_taken_port_is_told_apart_from_a_refusal(shop: Shop) -> None:
+    """A program that ends at its first start while another has the port drawn for it was displaced, not refused."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        ports = (server.getsockname()[1],)
+        command = (sys.executable, "-I", "-S", "-c", "raise SystemExit(2)")
+        child = shop.supervisor.start(Program("etcd", command, {}, drawn_ports=ports))
+        async with asyncio.timeout(20):
+            assert await shop.supervisor.refusal() is child
+    assert child.displaced
+    assert not child.refused
+    assert "somebody else has taken its port" in await shop.report()
 
 
 async def test_tells_of_deaths_alone(shop: Shop) -> None:

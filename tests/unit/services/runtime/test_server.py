@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from shop.user.v1 import user_pb2, user_pb2_grpc
 from shop_services.runtime.app import App
 from shop_services.runtime.errors import NotFound
-from shop_services.runtime.server import make_server
+from shop_services.runtime.server import OPTIONS, make_server
 from shop_services.runtime.testing import running
 from tests.unit.services.runtime.probe import Context, failure
 
@@ -99,12 +99,16 @@ async def test_a_message_over_four_megabytes_is_refused() -> None:
 
 
 async def test_a_port_is_bound_by_one_server() -> None:
-    """A second server on the same port is refused, where SO_REUSEPORT would share it unseen."""
+    """A second server on the same port is refused, even one that wants to share it: SO_REUSEPORT is off."""
     first = make_server(APP)
     port = first.grpc.add_insecure_port("127.0.0.1:0")
     await first.grpc.start()
     second = make_server(APP)
-    with pytest.raises(RuntimeError, match="bind"):
-        second.grpc.add_insecure_port(f"127.0.0.1:{port}")
+    sharing = grpc.aio.server(options=[("grpc.so_reuseport", 1)])
+    for other in (second.grpc, sharing):
+        with pytest.raises(RuntimeError, match="bind"):
+            other.add_insecure_port(f"127.0.0.1:{port}")
+    assert dict(OPTIONS)["grpc.so_reuseport"] == 0
     await first.grpc.stop(None)
     await second.grpc.stop(None)
+    await sharing.stop(None)

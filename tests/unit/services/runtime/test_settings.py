@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shop_services.runtime.settings import SettingError, Settings
+from shop_services.runtime.settings import SettingError, Settings, unknown_variables
 
 ALL = "0.0.0.0"  # noqa: S104 - nothing is bound here
 
@@ -112,3 +112,13 @@ def test_the_process_environment_is_the_default_source(monkeypatch: pytest.Monke
         monkeypatch.delenv(name)
     monkeypatch.setenv("SHOP_WEIGHT", "7")
     assert Settings.from_environment().weight == 7
+
+
+def test_variables_that_set_nothing_are_found() -> None:
+    """What begins with SHOP_ and is no setting is told, with the nearest one if any is near; all else is not ours."""
+    slips = ("SHOP_ADVERTISED", "SHOP_COLOUR", "SHOP_REGISTRY_URL")
+    assert unknown_variables(dict.fromkeys((*slips, "SHOP_DATA", "SHOPPING", "REGISTRY_URLS"), "x")) == [
+        "SHOP_ADVERTISED is not a setting, and ignored; did you mean SHOP_ADVERTISE?",
+        "SHOP_COLOUR is not a setting, and ignored",
+        "SHOP_REGISTRY_URL is not a setting, and ignored; did you mean REGISTRY_URL?",
+    ]

@@ -1,4 +1,4 @@
-"""The `shop` command: `shop up` starts everything, `shop serve` one service."""
+"""What `shop` understands: `shop up` starts everything, `shop serve` one service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shop_services.launch.program import REFUSED
 from shop_services.launch.session import KILLED
 from shop_services.launch.up import up
 from shop_services.launch.workers import serve_workers
-from shop_services.runtime.settings import SettingError, Settings, environment
+from shop_services.runtime.settings import SettingError, Settings, environment, unknown_variables
 
 _UP = """
 Starts every service of the shop as several processes, with an etcd of its own unless REGISTRY_URL names one, and with
@@ -29,7 +29,7 @@ set it up; a flag goes before its variable.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 (it failed), 2 (a wrong flag or variable)."""
     options = _parser().parse_args(arguments)
     try:
@@ -76,14 +76,14 @@ def _up(options: argparse.Namespace) -> int:
         from shop_services.demo.guest import visit  # loads stubs and a balancer, which nobody else needs
 
         guest = visit
-    variables = _variables(SHOP_DATA=options.data)
+    variables = _variables(options, SHOP_DATA=options.data)
     return asyncio.run(
         up(variables, replicas=options.replicas, port=options.port, say=_say, complain=_complain, guest=guest)
     )
 
 
 def _serve(options: argparse.Namespace) -> int:
-    variables = _variables(SHOP_PORT=options.port, SHOP_WEIGHT=options.weight)
+    variables = _variables(options, SHOP_PORT=options.port, SHOP_WEIGHT=options.weight)
     Settings.from_environment(variables)
     if options.workers == 1:
         # The service takes this process's place, so that signals, output and exit code are its own.
@@ -92,8 +92,10 @@ def _serve(options: argparse.Namespace) -> int:
     return asyncio.run(serve_workers(options.service, variables, options.workers, say=_say, complain=_complain))
 
 
-def _variables(**flags: str | None) -> dict[str, str]:
-    """This process's variables, with the values of the flags that were given in their place."""
+def _variables(options: argparse.Namespace, **flags: str | None) -> dict[str, str]:
+    """This process's variables, with the values of the flags that were given in their place; warns of unknown ones."""
+    for line in unknown_variables(environment()):
+        _complain(f"shop {options.command}: {line}")
     return environment() | {variable: value for variable, value in flags.items() if value is not None}
 
 
@@ -125,7 +127,3 @@ def _write(stream: TextIO, line: str) -> None:
     """Print a line at once. Whoever reads may have gone (`shop up | head -1`, a closed terminal): no reason to stop."""
     with suppress(OSError):
         print(line, file=stream, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
