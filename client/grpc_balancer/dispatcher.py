@@ -199,8 +199,10 @@ class Dispatcher:
         endpoint.load.record(outcome, elapsed)
         if outcome is Outcome.SUCCEEDED:
             endpoint.record.succeeded()
-        elif outcome is Outcome.FAILED and self.balancer.failed(endpoint):
-            self._tell_ejection(endpoint)
+        elif outcome is Outcome.FAILED:
+            endpoint.looked_at = -math.inf  # the connection may have gone with it
+            if self.balancer.failed(endpoint):
+                self._tell_ejection(endpoint)
         if details and call_speaks_of_the_machine(details):  # the connection may still look READY
             self._connections.doubt_machine(endpoint)
         if self._waiting and self._most is not math.inf:
@@ -226,7 +228,8 @@ class Dispatcher:
     def _tell_ejection(self, endpoint: Endpoint) -> None:
         # These cannot flood: an endpoint stays ejected for the longer, the more often it is.
         if endpoint.record.ejected:
-            _log.warning("ejected %s %s of %r: its calls fail", *_name(endpoint), self.balancer.service)
+            name, service = _name(endpoint), self.balancer.service
+            _log.warning("ejected %s %s of %r: its calls fail or take too long", *name, service)
         else:
             _log.info("%s %s of %r is not ejected any more", *_name(endpoint), self.balancer.service)
 

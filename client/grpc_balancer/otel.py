@@ -4,7 +4,7 @@
     channel = Channel("product", registry, metrics=Metrics(provider))
 
 It needs the package `opentelemetry-api`, which `pip install 'grpc-balancer[otel]'` brings; the SDK and the exporter are
-the application's choice. README.md has the table of metrics.
+the application's choice. docs/metrics.md has the table of them.
 """
 
 from __future__ import annotations

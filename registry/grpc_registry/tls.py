@@ -98,8 +98,9 @@ class TlsFiles:
         return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
 
     def server_credentials(self, *, require_client_cert: bool = True) -> grpc.ServerCredentials:
-        """For `add_secure_port`: each handshake looks at the files, so a server takes new ones without a restart.
+        """For one `add_secure_port`: each handshake looks at the files, so a server takes new ones without a restart.
 
+        gRPC is told of new files once, so another port needs credentials of its own: call this for each.
         Connections that exist go on. With `require_client_cert` only clients with a certificate of `ca` get in.
 
         Raises:

@@ -19,6 +19,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -48,7 +49,7 @@ def run(main: Main, number: int, *, drain_seconds: float = 30.0) -> int:
 
     A worker that dies is started again, after 0.2 s at first and 10 s at most. One that returns has done its work, and
     `run` returns when all have. One that fails (by an exception, say) within 30 s of its very first start would fail
-    again: then all are ended.
+    again: then the others drain.
 
     The first signal is passed on to all workers as SIGTERM, on which `grpc_registry.serving` drains; a second one kills
     them. If this process dies, its workers drain.
@@ -123,7 +124,7 @@ class _Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._process = process
-        await _readable(process.sentinel)
+        await _end_of(process)
         process.join()
         self._process = None
         code = process.exitcode or 0
@@ -136,7 +137,7 @@ async def _supervise(workers: list[_Worker], drain_seconds: float) -> int:
     with _signals(lambda: (insisted if asked.is_set() else asked).set()):
         tasks = [asyncio.create_task(worker.keep(asked)) for worker in workers]
         try:
-            await first_of(_set(asked), _all_ended(tasks))
+            await first_of(_set(asked), _all_ended_or_one_failed(tasks))
             asked.set()
             for worker in workers:
                 worker.signal(signal.SIGTERM)
@@ -171,9 +172,27 @@ async def _set(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def _all_ended(tasks: Iterable[asyncio.Task[bool]]) -> None:
-    """Return when all have ended, or one has failed."""
+async def _all_ended_or_one_failed(tasks: Iterable[asyncio.Task[bool]]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+
+
+async def _all_ended(tasks: Iterable[asyncio.Task[bool]]) -> None:
+    await asyncio.wait(tasks)
+
+
+async def _end_of(process: SpawnProcess) -> None:
+    """Return when it has ended. Its sentinel would stay open as long as anything lives that it forked."""
+    descriptor = None
+    if sys.platform == "linux" and process.pid is not None:
+        with contextlib.suppress(OSError):  # a kernel before 5.3
+            descriptor = os.pidfd_open(process.pid)
+    if descriptor is None:
+        await _readable(process.sentinel)
+        return
+    try:
+        await _readable(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def _readable(descriptor: int) -> None:

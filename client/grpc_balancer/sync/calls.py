@@ -16,6 +16,7 @@ from grpc import StatusCode
 from grpc_balancer.sync.errors import CallError, Metadata
 from grpc_balancer.sync.prefetched import END
 from grpc_balancer.sync.rpc import Rpc
+from grpc_balancer.sync.session import Session
 from grpc_balancer.sync.streaming import StreamingRpc
 
 Response = TypeVar("Response")
@@ -27,9 +28,10 @@ _ABANDONED = "Cancelled upon garbage collection!"
 class Call(grpc.Call, grpc.Future, Generic[Response]):  # type: ignore[type-arg]  # generic in the stubs alone
     """A call in progress, or ended. All of it may be used by any thread."""
 
-    def __init__(self, rpc: Rpc, method: str) -> None:
+    def __init__(self, rpc: Rpc, method: str, session: Session) -> None:
         self._rpc = rpc
         self._method = method
+        self._session = session  # which is closed when nobody holds it any more, and the call with it
 
     def __del__(self) -> None:
         if not self._rpc.ended.is_set:
@@ -119,8 +121,8 @@ class ResponseStream(Call[None], Iterator[Response]):
 
     _rpc: StreamingRpc
 
-    def __init__(self, rpc: StreamingRpc, method: str) -> None:
-        super().__init__(rpc, method)
+    def __init__(self, rpc: StreamingRpc, method: str, session: Session) -> None:
+        super().__init__(rpc, method, session)
 
     def __next__(self) -> Response:
         try:

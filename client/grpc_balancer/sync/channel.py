@@ -39,6 +39,8 @@ class Channel(grpc.Channel):
     """
 
     def __init__(self, service: str, registry: str | MakeResolver, **options: Unpack[Options]) -> None:
+        if "options" in options:
+            options["options"] = tuple(options["options"])  # is read twice, which an iterator would not stand
         try_out(service, registry, options)
         self._session = Session(service, registry, options)
         self._subscriptions = Subscriptions(self._session)

@@ -80,8 +80,12 @@ class LoopThread:
         """Raise `RuntimeError` in a forked process, which lacks this thread, and in the thread, which must not wait."""
         if not self.is_of_this_process():
             raise RuntimeError(_FORKED.format(pid=os.getpid(), parent=self.pid))
-        if threading.get_ident() == self._thread.ident:
+        if self._is_present():
             raise RuntimeError("a blocking call in the event loop of grpc_balancer.sync would wait for itself")
+
+    def _is_present(self) -> bool:
+        # Not by `ident`, which the next thread gets once this one has ended.
+        return threading.current_thread() is self._thread
 
     def post(self, work: Callable[..., object], *arguments: Any, context: Context | None = None) -> bool:
         """Call `work` soon in the loop, in `context` or else a copy of the present one. Whether that is possible."""
@@ -132,7 +136,7 @@ class LoopThread:
         """Stop the loop, and wait for its thread a few seconds, if this is another one."""
         self.post(self._stop.set)
         self.callbacks.end()
-        if threading.get_ident() != self._thread.ident:
+        if not self._is_present():
             self._thread.join(_END_SECONDS)
 
     def end_with_interpreter(self) -> None:

@@ -36,7 +36,7 @@ class Beginning:
         secure: bool,
     ) -> None:
         self.name = method
-        self._session = session
+        self.session = session
         self._streaming = kind.startswith("stream")
         # A request is serialized before the caller goes on, who may change it; but interceptors want to see it.
         self._serialize = None if serialize_inside else serialize
@@ -60,7 +60,7 @@ class Beginning:
             RuntimeError: the process was forked from one that used channels, or this is the loop's thread.
             CallError: the request cannot be serialized, or the credentials cannot be sent.
         """
-        tenancy = self._session.open()
+        tenancy = self.session.open()
         if credentials is not None and not self._secure:
             raise CallError(StatusCode.UNAUTHENTICATED, "Call credentials are only valid on secure channels")
         request = iter(request) if self._streaming else self._serialized(request)
@@ -75,7 +75,7 @@ class Beginning:
             request = ThreadedRequests(request, self._serialize, rpc)
             request.begin()
         posted = tenancy.thread.post(rpc.start, tenancy.multicallable, self._method, request, arguments)
-        if self._session.closed or not posted:  # since we looked
+        if self.session.closed or not posted:  # since we looked
             rpc.end(CallError(StatusCode.CANCELLED, CLOSED))
         return rpc
 
@@ -128,7 +128,7 @@ class _UnaryResponse(Generic[Request, Response]):
         compression: grpc.Compression | None = None,
     ) -> tuple[Response, Call[Response]]:
         rpc = self._beginning.begin(Rpc, request, timeout, metadata, credentials, wait_for_ready, compression)
-        return _response(rpc), Call(rpc, self._beginning.name)
+        return _response(rpc), Call(rpc, self._beginning.name, self._beginning.session)
 
     def future(
         self,
@@ -140,7 +140,7 @@ class _UnaryResponse(Generic[Request, Response]):
         compression: grpc.Compression | None = None,
     ) -> Call[Response]:
         rpc = self._beginning.begin(Rpc, request, timeout, metadata, credentials, wait_for_ready, compression)
-        return Call(rpc, self._beginning.name)
+        return Call(rpc, self._beginning.name, self._beginning.session)
 
 
 class UnaryUnary(_UnaryResponse[Request, Response], grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg, misc]
@@ -167,7 +167,7 @@ class _StreamResponse(Generic[Request, Response]):
         compression: grpc.Compression | None = None,
     ) -> ResponseStream[Response]:
         rpc = self._beginning.begin(StreamingRpc, request, timeout, metadata, credentials, wait_for_ready, compression)
-        return ResponseStream(rpc, self._beginning.name)
+        return ResponseStream(rpc, self._beginning.name, self._beginning.session)
 
 
 class UnaryStream(_StreamResponse[Request, Response], grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg, misc]

@@ -89,7 +89,7 @@ class ThreadedRequests(AsyncIterator[Any]):
         except StopIteration:
             self._rpc.thread.post(self._finish)
             return False
-        except Exception as error:
+        except BaseException as error:  # a SystemExit ends but this thread, and the call would wait for ever
             self._fail(StatusCode.UNKNOWN, "Exception iterating requests!", error)
             return False
         try:
@@ -99,7 +99,7 @@ class ThreadedRequests(AsyncIterator[Any]):
             return False
         return self._rpc.thread.post(self._deliver, request)
 
-    def _fail(self, code: StatusCode, details: str, error: Exception) -> None:
+    def _fail(self, code: StatusCode, details: str, error: BaseException) -> None:
         # grpc's own codes and words, with what went wrong behind them.
         _log.warning("%s", details, exc_info=error)
         failure = CallError(code, f"{details} {error!r}")

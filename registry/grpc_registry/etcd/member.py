@@ -72,13 +72,10 @@ class Line:
         return False
 
     async def retire(self) -> None:
-        """End the streams, whose readers open others elsewhere, let calls finish, and close the channel."""
+        """End the streams, whose readers open others elsewhere, let calls finish, and close; unless it is cancelled."""
         for stream in list(self.streams):
             stream.retire()
-        try:
-            await self._channel.close(_LAST_CALLS_SECONDS)
-        finally:
-            await self.close()
+        await self._channel.close(_LAST_CALLS_SECONDS)
 
     async def close(self) -> None:
         """Close the channel. What waits on it must have been stopped before: gRPC would cancel it."""
@@ -124,14 +121,16 @@ class Member:
         present = self._line
         if self._tls is None or present is None or self._tls.current() is present.material:
             return
-        successor = self._dial()
-        if await successor.connects(RENEW_SECONDS):
-            self._line = successor
-            logger.info("etcd at %s: connected anew, with new certificates", self.address)
-            await present.retire()
-        else:
-            logger.debug("etcd at %s: not reached with new certificates, going on with the old", self.address)
-            await successor.close()
+        given_up = successor = self._dial()
+        try:
+            if await successor.connects(RENEW_SECONDS):
+                self._line, given_up = successor, present
+                logger.info("etcd at %s: connected anew, with new certificates", self.address)
+                await present.retire()
+            else:
+                logger.debug("etcd at %s: not reached with new certificates, going on with the old", self.address)
+        finally:
+            await given_up.close()
 
     async def close(self) -> None:
         """Close the channel. What waits on it must have been stopped before: gRPC would cancel it."""

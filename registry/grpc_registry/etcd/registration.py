@@ -193,8 +193,9 @@ class EtcdRegistration:
 
     async def _remove(self, last_lease: Lease) -> None:
         for lease_id in sorted(self._leases):
-            beside = self._companions.of(self.instance, lease_id)
-            await kv.delete_if_leased(self._connection, self._key, *beside, lease=lease_id)
+            # Also if it is to drain, and then has none: that may not have been written any more.
+            beside = self._companions.keys(self.instance.service, self.instance.id, {lease_id})
+            await kv.delete_if_leased(self._connection, self._key, *sorted(beside), lease=lease_id)
         if last_lease is not NO_LEASE:
             await leases.revoke(self._connection, last_lease.id)
 

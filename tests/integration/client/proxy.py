@@ -97,6 +97,9 @@ class Proxy:
             await asyncio.wait(self._tasks, timeout=0.1)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is not None and not self._server.is_serving():  # it came with the last ones, too late
+            writer.transport.abort()
+            return
         task = asyncio.get_running_loop().create_task(self._forward(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -153,6 +153,51 @@ def test_an_abandoned_channel_is_closed(server: ServerElsewhere) -> None:
     _until(lambda: _threads() == [])
 
 
+def test_a_call_alone_keeps_its_channel(server: ServerElsewhere) -> None:
+    """Who holds nothing but a call, neither stub nor channel, gets all of its responses, as from grpc."""
+
+    def begin() -> tuple[Any, Any]:
+        echo = BlockingEcho(sync.Channel("echo", resolving(server)))
+        return echo.unary_stream(b"repeat 40", timeout=SECONDS), echo.unary_unary.future(b"sleep 0.3", timeout=SECONDS)
+
+    stream, future = begin()
+    gc.collect()
+    assert future.result() == b"sleep 0.3"
+    assert list(stream) == [b"repeat 40"] * 40
+    del stream, future
+    gc.collect()
+    _until(lambda: _threads() == [])
+
+
+def test_calls_may_be_looked_at_after_closing(server: ServerElsewhere) -> None:
+    """In any thread, also one that has got the identifier of the loop's, which the system gives out anew."""
+    with sync.Channel("echo", resolving(server)) as channel:
+        future = BlockingEcho(channel).unary_unary.future(b"x", timeout=SECONDS)
+        loops = channel._session.open().thread._thread.ident
+        assert future.result() == b"x"
+    seen: list[Any] = []
+    for _ in range(100):
+        thread = threading.Thread(target=lambda: seen.append(future.result()))
+        thread.start()
+        thread.join()
+        if thread.ident == loops:
+            break
+    assert set(seen) == {b"x"}
+
+
+def test_requests_that_want_to_exit(server: ServerElsewhere) -> None:
+    """An iterator of requests that raises what is no `Exception` fails the call, instead of leaving it to wait."""
+
+    def requests() -> Iterator[bytes]:
+        yield b"a"
+        raise SystemExit(3)
+
+    with sync.Channel("echo", resolving(server)) as channel:
+        failure = BlockingEcho(channel).stream_unary.future(requests()).exception(SECONDS)
+    assert isinstance(failure, sync.CallError)
+    assert (failure.code(), failure.details()) == (StatusCode.UNKNOWN, "Exception iterating requests! SystemExit(3)")
+
+
 def test_closing_while_others_call(server: ServerElsewhere) -> None:
     """However a call meets the end of its channel, it ends."""
     codes: set[StatusCode] = set()

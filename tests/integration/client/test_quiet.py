@@ -79,6 +79,6 @@ async def test_an_ejection_is_two_lines(resolver: ManualResolver, caplog: pytest
         await server.stop()
     address = servers[1].instance().address
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", f"ejected s1 {address} of 'echo': its calls fail"),
+        ("WARNING", f"ejected s1 {address} of 'echo': its calls fail or take too long"),
         ("INFO", f"s1 {address} of 'echo' is not ejected any more"),
     ]

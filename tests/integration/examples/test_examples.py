@@ -32,7 +32,7 @@ SHOWN = {
         r"answered by: \['three', 'two'\]",
     ],
     "ejection": [
-        r"log: ejected broken 127\.0\.0\.1:\d+ of 'demo': its calls fail",
+        r"log: ejected broken 127\.0\.0\.1:\d+ of 'demo': its calls fail or take too long",
         r"5 of 60 calls failed: one 2\d, two 2\d, broken 5",
         r"broken 127\.0\.0\.1:\d+, weight 100, 0 \+\d\.\d outstanding: ejected for \d s more",
         r"after the ejection, of 60 calls: one 20, two 20, broken 20",

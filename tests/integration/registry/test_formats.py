@@ -75,6 +75,20 @@ async def test_one_registration_stands_in_all_formats(own: Connect, etcd: Etcd) 
     assert await stored(etcd) == {}
 
 
+async def test_a_drain_that_was_not_written_leaves_nothing_behind(own: Connect, etcd: Etcd) -> None:
+    """An instance that is removed before its drain is known is removed from all formats, though its lease lives on."""
+    async with own(also=BOTH) as registry:
+        registration = registry.register(Instance("product", "10.0.0.1:50051", id="a1"))
+        await registration.wait_registered()
+        other = registry.register(Instance("order", "10.0.0.1:50052", id="b1"))
+        await other.wait_registered()
+        draining = asyncio.create_task(registration.update(state=State.DRAINING))
+        await asyncio.sleep(0)  # it is wanted from here on, and not written
+        await registration.close()
+        await asyncio.gather(draining, return_exceptions=True)
+        assert {key.split("/")[-2] for key in await stored(etcd)} == {"order"}
+
+
 async def test_an_edit_from_outside_reaches_all_formats(own: Connect, etcd: Etcd) -> None:
     """`meshctl weight` and `meshctl drain`, by somebody who knows no other formats, are followed in them."""
     async with own(also=BOTH) as registry, own() as operator:

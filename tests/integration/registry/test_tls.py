@@ -16,6 +16,9 @@ import pytest
 
 import grpc_registry
 from grpc_registry import Instance, Snapshot, TlsFiles
+from grpc_registry.etcd import member as members
+from grpc_registry.etcd import v3
+from grpc_registry.waiting import stop
 from tests.authority import Authority, replace
 from tests.servers import Etcd
 from tests.watching import ids, until
@@ -191,3 +194,30 @@ async def test_certificates_that_etcd_does_not_take_are_not_moved_to(
         old.issue("client")
         await all_connected_anew(locked, before)
         assert registration.registered
+
+
+async def test_closing_in_the_middle_of_a_move_leaves_no_connection(
+    old: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is tried with new certificates is closed, too, when the registry closes meanwhile."""
+    tried, closed = asyncio.Event(), []
+
+    class Watched(members.Line):
+        async def connects(self, seconds: float) -> bool:
+            tried.set()
+            return await super().connects(seconds)
+
+        async def close(self) -> None:
+            await super().close()
+            closed.append(self)
+
+    monkeypatch.setattr(members, "Line", Watched)
+    member = members.Member("127.0.0.1:1", TlsFiles(old.ca, *old.issue("client")).follow())
+    present = member.open(v3.WATCH, ())._line
+    old.issue("client")
+    renewing = asyncio.create_task(member.renew())
+    await tried.wait()
+    await stop(renewing)
+    await member.close()
+    assert len(closed) == 2
+    assert closed[1] is present

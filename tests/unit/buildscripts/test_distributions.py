@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ def imports(folder: Path) -> Iterator[str]:
 @pytest.mark.parametrize(("folder", "package"), PACKAGES.items())
 def test_every_import_is_a_declared_dependency(folder: str, package: str) -> None:
     """What a distribution imports comes with it, and not by luck with something else."""
-    declared = {canonicalize_name(Requirement(line).name) for line in read(folder)["project"]["dependencies"]}
+    project = read(folder)["project"]
+    lines = [*project["dependencies"], *chain.from_iterable(project.get("optional-dependencies", {}).values())]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
     providers = {name: set(map(canonicalize_name, given)) for name, given in packages_distributions().items()} | OWN
     for name in set(imports(ROOT / folder / package)) - {package} - sys.stdlib_module_names:
         assert declared & providers[name], f"{package} imports {name}, of {providers[name]}, which it does not declare"

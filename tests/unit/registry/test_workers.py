@@ -158,6 +158,17 @@ def test_who_dies_is_started_again(start: Start) -> None:
     assert other != victim
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing but its sentinel tells of a process")
+def test_what_a_worker_forked_may_outlive_it(start: Start) -> None:
+    """A worker that is killed is started again though a process that it forked (of a pool, say) goes on."""
+    server = start(1, begin="os.fork() or (__import__('time').sleep(15), os._exit(0))")
+    ((_, pid),) = server.wait_for("begins", 1)
+    os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    server.wait_for("begins", 2)
+    assert time.monotonic() - began < 10
+
+
 def test_a_failure_at_the_first_start_ends_all(start: Start) -> None:
     """What raises at once would raise again: the others drain, the reason is shown, and the exit code is 1."""
     server = start(2, begin="if worker == 1: raise OSError('port 1 is in use')")
@@ -167,6 +178,14 @@ def test_a_failure_at_the_first_start_ends_all(start: Start) -> None:
     assert "worker 1 " in errors
     assert "exited with 1 as soon as it was started" in errors
     assert len(server.said("begins")) == len({worker for worker, _ in server.said("begins")})
+
+
+def test_who_started_well_drains_when_another_fails(start: Start) -> None:
+    """The end of all after a failed start is a drain for those that serve already, not a kill."""
+    fail = "while '0 ' not in open(diary).read(): pass\nraise OSError('port 1 is in use')"
+    server = start(2, begin=f"if worker == 1: exec({fail!r})", end="__import__('time').sleep(0.5)")
+    assert server.process.wait(20) == 1
+    assert [worker for worker, _ in server.said("ends")] == [0]
 
 
 def test_who_returns_has_done_its_work(start: Start) -> None:

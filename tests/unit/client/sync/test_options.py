@@ -44,3 +44,9 @@ def test_a_mistake_is_named_where_the_channel_is_made(
 async def test_it_may_be_made_inside_of_a_running_loop() -> None:
     """A module that makes one may be imported anywhere."""
     assert "not in use yet" in repr(sync.Channel("echo", _resolver))
+
+
+def test_options_may_come_from_an_iterator() -> None:
+    """It is read where the channel is made, and what it gave is still there when the channel is first used."""
+    given = [("grpc.max_send_message_length", 7)]
+    assert sync.Channel("echo", _resolver, options=iter(given))._session._options["options"] == tuple(given)
