@@ -34,6 +34,9 @@ from grpc_registry.service_config import UNSAID, MethodConfig, RetryPolicy
 if TYPE_CHECKING:
     import asyncio
 
+_FOR_EVER = 1e9
+"""Seconds. A timeout that protobuf can hold may be longer than gRPC's clock can: it would be over at once."""
+
 Metadata = grpc.aio.Metadata | Sequence[tuple[str, str | bytes]]
 
 
@@ -106,10 +109,11 @@ class Attempts:
             self._race = Race(config.hedging, self._dispatcher)
         if self.wait_for_ready is None:
             self.wait_for_ready = config.wait_for_ready
-        if timeout is None or config.timeout is None:
-            return config.timeout if timeout is None else timeout
+        said = config.timeout
+        if said is None or said > _FOR_EVER:
+            return timeout
         # service_config.proto: "the minimum of the value specified here and the value set by the application"
-        return min(timeout, config.timeout)
+        return said if timeout is None else min(timeout, said)
 
     @property
     def method(self) -> str:

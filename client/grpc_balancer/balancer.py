@@ -323,18 +323,22 @@ class Balancer(Generic[E]):
                     hope = Outlook.PENDING
         return hope
 
-    def explain(self, call: CallInfo, full: Collection[E] = ()) -> list[Considered]:
+    def explain(self, call: CallInfo, full: Collection[E] = (), tried: Collection[E] = ()) -> list[Considered]:
         """Every instance that is known, and why it may be picked or not; `full` are at their limit."""
         if self._changed:
             self._renew_picker()
         scores, candidates = self._selection.scores(call), set(self._selection.candidates)
         rows = [
-            Considered.of(one, "; ".join(self._objections(one, one in candidates, full)), scores.get(one))
+            Considered.of(one, "; ".join(self._objections(one, one in candidates, full, tried)), scores.get(one))
             for one in self._endpoints.values()
         ]
         return rows + [Considered.unopened(one) for key, one in self._listed.items() if key not in self._endpoints]
 
-    def _objections(self, endpoint: E, candidate: bool, full: Collection[E]) -> Iterator[str]:
+    def _objections(
+        self, endpoint: E, candidate: bool, full: Collection[E], tried: Collection[E]
+    ) -> Iterator[str]:
+        if endpoint in tried:
+            yield "this call has tried it"
         if endpoint in full:
             yield "at its limit of outstanding calls"
         if candidate:

@@ -211,14 +211,14 @@ class Dispatcher:
     def _counts_successes(self) -> bool:
         return self._most is not math.inf or uses_latency(self.policy)
 
-    def explain(self, call: CallInfo) -> Explanation:
-        """How a pick for `call` would stand now."""
-        rows = self.balancer.explain(call, self._full())
+    def explain(self, call: CallInfo, tried: Collection[Endpoint] = ()) -> Explanation:
+        """How a pick for `call` would stand now, after it has `tried` these."""
+        rows = self.balancer.explain(call, self._full(), tried)
         return Explanation(self.balancer.service, self.policy, call.method, rows, self.balancer.stale_for)
 
     def _tell_pick(self, call: CallInfo, endpoint: Endpoint) -> None:
         try:
-            explanation = self.explain(call)
+            explanation = self.explain(call, call.tried)
             rows = [replace(row, picked=row.instance is endpoint.instance) for row in explanation.instances]
             if self._on_pick is not None:
                 self._on_pick(replace(explanation, instances=rows))

@@ -20,7 +20,7 @@ from grpc_registry.service_config.model import FailurePercentage, OutlierDetecti
 K = TypeVar("K")
 
 _REMEMBERED = 1_000
-"""How many of the endpoints that left with ejections to their name are remembered at most, in case they return."""
+"""How many of the endpoints that left with failures to their name are remembered at most, in case they return."""
 
 
 class Record:
@@ -82,7 +82,7 @@ class Detector(Generic[K]):
         self._departed: OrderedDict[K, Record] = OrderedDict()
 
     def enter(self, key: K) -> Record:
-        """The record of an endpoint of the set; the one it had if it is in the set, or left it while in disgrace."""
+        """The record of an endpoint of the set; the one it had if it is in the set, or left it lately, or in disgrace."""
         if key not in self._records:
             record = self._departed.pop(key) if key in self._departed else Record()
             record.listed = True
@@ -95,7 +95,7 @@ class Detector(Generic[K]):
         record = self._records.pop(key)
         record.listed = False
         self.ejected -= record.ejected
-        if record.ejections:
+        if record.ejections or record.failures or record.consecutive:
             self._departed[key] = record
             while len(self._departed) > _REMEMBERED:
                 self._departed.popitem(last=False)
@@ -129,6 +129,7 @@ class Detector(Generic[K]):
             record.successes = record.failures = 0
         for key, record in list(self._departed.items()):
             self._age(record, now)
+            record.successes = record.failures = 0
             if not record.ejections:
                 del self._departed[key]
         return changed

@@ -43,7 +43,7 @@ def connect(
 
     Raises:
         InvalidUrl: the message names the wrong part, and never the password.
-        ValueError: a format that there is not, or whose keys would be among our own.
+        ValueError: a format that there is not, or whose keys would be among our own or another's.
     """
     parsed = parse_url(url, prefix=prefix)
     if ttl < 1:
@@ -54,6 +54,8 @@ def connect(
     for form in formats:
         if form.prefix("service").startswith(f"{parsed.prefix}/".encode()):
             raise ValueError(f"{form}: its keys would be among our own, below {parsed.prefix}/")
+    if len({form.key("service", "id", 1) for form in formats}) < len(formats):
+        raise ValueError("two formats have the same keys: give one of them another namespace or name")
     return EtcdRegistry(
         parsed, also=formats, ttl=ttl, timeout=timeout, close_timeout=close_timeout, rng=rng or Random()
     )

@@ -102,6 +102,7 @@ class TlsFiles:
 
         gRPC is told of new files once, so another port needs credentials of its own: call this for each.
         Connections that exist go on. With `require_client_cert` only clients with a certificate of `ca` get in.
+        Of one port only: each needs credentials of its own, since gRPC asks once for what is new.
 
         Raises:
             InvalidTls: a server cannot do without `cert` and `key`, nor ask for certificates without `ca`.

@@ -43,6 +43,8 @@ class Tenant(Protocol):
 
     async def shut(self, grace: float | None) -> None: ...
 
+    def end_calls(self) -> None: ...
+
 
 class LoopThread:
     """One event loop in a daemon thread."""
@@ -63,8 +65,12 @@ class LoopThread:
             raise TimeoutError(f"the event loop did not start within {START_SECONDS:g} s")
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            runner.run(self._main())
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._main())
+        finally:
+            for tenant in list(self.tenants):  # there is none, unless something called in the loop raised SystemExit
+                tenant.end_calls()
 
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()

@@ -34,9 +34,7 @@ class Rpc:
     """A call with one response; see `StreamingRpc` for the others."""
 
     def __init__(self, thread: LoopThread, live: set[Rpc], timeout: float | None) -> None:
-        inherited = deadlines.remaining()
-        if inherited is not None and (timeout is None or timeout > inherited):
-            timeout = inherited
+        timeout = deadlines.within(timeout)
         self.deadline = None if timeout is None else monotonic() + timeout
         self.thread = thread
         self.ended = Latch()

@@ -1,6 +1,6 @@
 """A `grpc_balancer.Channel` in the loop thread, opened by the first who needs it and closed once.
 
-Stubs hold it as the channel does: a stub whose channel was let go of still works, as grpc's do.
+Stubs and calls hold it as the channel does: those whose channel was let go of still work, as grpc's do.
 """
 
 from __future__ import annotations
@@ -67,10 +67,14 @@ class Tenancy:
         await self.channel.close(grace)
         await self._resources.aclose()
 
-    def evict(self) -> None:
-        """End the calls that are left, and give up the loop, which may end by that."""
+    def end_calls(self) -> None:
+        """End the calls that are left. In any thread."""
         for rpc in list(self.live):
             rpc.end(CallError(StatusCode.CANCELLED, CLOSED))
+
+    def evict(self) -> None:
+        """End the calls that are left, and give up the loop, which may end by that."""
+        self.end_calls()
         loop.release(self.thread)
 
     async def abandon(self) -> None:

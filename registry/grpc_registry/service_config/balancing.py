@@ -124,7 +124,7 @@ def _outlier_detection(fields: Fields, known: Collection[str]) -> Balancing:
             # gRFC A50: "max_ejection_time [...] max(base_ejection_time, 300s)"
             max_ejection_time=max(base, get("maxEjectionTime", positive_duration, default.max_ejection_time)),
             max_ejection_percent=get("maxEjectionPercent", _percent, default.max_ejection_percent),
-            consecutive_failures=get("consecutiveFailures", integer(0), default.consecutive_failures),
+            consecutive_failures=get("consecutiveFailures", _number, default.consecutive_failures),
             success_rate=fields.get("successRateEjection", _success_rate),
             failure_percentage=fields.get("failurePercentageEjection", _failure_percentage),
         ),
@@ -132,15 +132,16 @@ def _outlier_detection(fields: Fields, known: Collection[str]) -> Balancing:
 
 
 _percent = integer(0, 100)
+_number = integer(0, (1 << 32) - 1)  # gRFC A50: a UInt32Value
 
 
 def _success_rate(value: Any, path: str) -> SuccessRate:
     fields, default = Fields(value, path), SuccessRate()
     return SuccessRate(
-        stdev_factor=_or(fields.get("stdevFactor", integer(0)), default.stdev_factor),
+        stdev_factor=_or(fields.get("stdevFactor", _number), default.stdev_factor),
         enforcement_percentage=_or(fields.get("enforcementPercentage", _percent), default.enforcement_percentage),
-        minimum_hosts=_or(fields.get("minimumHosts", integer(0)), default.minimum_hosts),
-        request_volume=_or(fields.get("requestVolume", integer(0)), default.request_volume),
+        minimum_hosts=_or(fields.get("minimumHosts", _number), default.minimum_hosts),
+        request_volume=_or(fields.get("requestVolume", _number), default.request_volume),
     )
 
 
@@ -149,8 +150,8 @@ def _failure_percentage(value: Any, path: str) -> FailurePercentage:
     return FailurePercentage(
         threshold=_or(fields.get("threshold", _percent), default.threshold),
         enforcement_percentage=_or(fields.get("enforcementPercentage", _percent), default.enforcement_percentage),
-        minimum_hosts=_or(fields.get("minimumHosts", integer(0)), default.minimum_hosts),
-        request_volume=_or(fields.get("requestVolume", integer(0)), default.request_volume),
+        minimum_hosts=_or(fields.get("minimumHosts", _number), default.minimum_hosts),
+        request_volume=_or(fields.get("requestVolume", _number), default.request_volume),
     )
 
 

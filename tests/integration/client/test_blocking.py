@@ -185,6 +185,27 @@ def test_calls_may_be_looked_at_after_closing(server: ServerElsewhere) -> None:
     assert set(seen) == {b"x"}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_loop_that_has_died(server: ServerElsewhere) -> None:
+    """A `SystemExit` in the loop, from what users have called there, ends the calls in progress and refuses others."""
+
+    def exit_loop() -> None:
+        raise SystemExit(3)
+
+    channel = sync.Channel("echo", resolving(server))
+    echo = BlockingEcho(channel)
+    future = echo.unary_unary.future(b"sleep 60")
+    channel._session.open().thread.post(exit_loop)
+    failure = future.exception(SECONDS)
+    assert isinstance(failure, sync.CallError)
+    assert failure.code() is StatusCode.CANCELLED
+    with pytest.raises(sync.CallError, match="Channel closed!"):
+        echo.unary_unary(b"x")
+    channel.close()
+    with sync.Channel("echo", resolving(server)) as another:
+        assert BlockingEcho(another).unary_unary(b"x", timeout=SECONDS) == b"x"
+
+
 def test_requests_that_want_to_exit(server: ServerElsewhere) -> None:
     """An iterator of requests that raises what is no `Exception` fails the call, instead of leaving it to wait."""
 

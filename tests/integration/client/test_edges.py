@@ -261,3 +261,16 @@ async def test_health_watches_that_are_over_are_forgotten(servers: list[EchoServ
         await asyncio.sleep(0.01)
     assert len(endpoint._healths) < 5
     await endpoint.close()
+
+
+# Deadlines
+
+
+async def test_a_timeout_of_centuries_is_none(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """A service config may name any duration that protobuf can hold; gRPC's clock cannot hold all of them."""
+    resolver.push(snapshot(1, servers[0].instance()))
+    config = {"methodConfig": [{"name": [{}], "timeout": "315576000000s"}]}
+    async with Channel("echo", resolver, service_config=config) as channel:
+        call = Echo(channel).unary_unary(b"name")
+        assert call.time_remaining() is None
+        assert await call == b"s0"

@@ -165,11 +165,15 @@ def test_an_ejection_is_never_shorter_than_the_first() -> None:
         (outlier(baseEjectionTime="-1s"), f"{OUTLIER_PATH}.baseEjectionTime: must be a duration"),
         (outlier(maxEjectionTime="x"), f"{OUTLIER_PATH}.maxEjectionTime: must be a duration"),
         (outlier(maxEjectionPercent=101), f"{OUTLIER_PATH}.maxEjectionPercent: must be an integer from 0 to 100"),
-        (outlier(consecutiveFailures=-1), f"{OUTLIER_PATH}.consecutiveFailures: must be an integer of at least 0"),
+        (outlier(consecutiveFailures=-1), f"{OUTLIER_PATH}.consecutiveFailures: must be an integer from 0 to"),
         (outlier(successRateEjection=True), f"{OUTLIER_PATH}.successRateEjection: must be an object, not True"),
         (
             outlier(successRateEjection={"stdevFactor": 1.9}),
-            f"{OUTLIER_PATH}.successRateEjection.stdevFactor: must be an integer of at least 0, not 1.9",
+            f"{OUTLIER_PATH}.successRateEjection.stdevFactor: must be an integer from 0 to 4294967295, not 1.9",
+        ),
+        (
+            outlier(successRateEjection={"stdevFactor": 10**400}),  # which no double can hold
+            f"{OUTLIER_PATH}.successRateEjection.stdevFactor: must be an integer from 0 to 4294967295, not 1000",
         ),
         (
             outlier(successRateEjection={"enforcementPercentage": 101}),
@@ -181,7 +185,7 @@ def test_an_ejection_is_never_shorter_than_the_first() -> None:
         ),
         (
             outlier(failurePercentageEjection={"minimumHosts": "5"}),
-            f"{OUTLIER_PATH}.failurePercentageEjection.minimumHosts: must be an integer of at least 0, not '5'",
+            f"{OUTLIER_PATH}.failurePercentageEjection.minimumHosts: must be an integer from 0 to 4294967295, not '5'",
         ),
     ],
 )

@@ -166,6 +166,7 @@ def test_a_key_of_go_zero_may_have_more_than_the_service() -> None:
         (lambda: grpc_registry.connect("memory://", also=["nacos"]), "format 'nacos'"),
         (lambda: grpc_registry.connect("etcd://h:1", also=[Kratos(namespace="mesh")]), "among our own, below mesh/"),
         (lambda: grpc_registry.connect("etcd://h:1/a/b", also=[GoZero("a/b/{service}")]), "among our own, below a/b/"),
+        (lambda: grpc_registry.connect("etcd://h:1", also=["kratos", Kratos(secure=True)]), "have the same keys"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(make: object, message: str) -> None:
