@@ -271,7 +271,9 @@ class Balancer(Generic[E]):
             self._renew_picker()
         if self._picker is None:
             return None
-        endpoint: E = self._picker.pick(call)
+        endpoint: E | None = self._picker.pick(call)
+        if endpoint is None:
+            raise TypeError(f"{self._picker!r} picked None, which is none of its candidates")
         return endpoint
 
     def pick_another(self, call: CallInfo, tried: Collection[E], full: Collection[E] = ()) -> E | None:
@@ -334,9 +336,7 @@ class Balancer(Generic[E]):
         ]
         return rows + [Considered.unopened(one) for key, one in self._listed.items() if key not in self._endpoints]
 
-    def _objections(
-        self, endpoint: E, candidate: bool, full: Collection[E], tried: Collection[E]
-    ) -> Iterator[str]:
+    def _objections(self, endpoint: E, candidate: bool, full: Collection[E], tried: Collection[E]) -> Iterator[str]:
         if endpoint in tried:
             yield "this call has tried it"
         if endpoint in full:

@@ -217,7 +217,7 @@ class UnaryResponse(BalancedCall[Request, Response]):
                 native.cancel()  # grpc.aio could not send it (for metadata that is none, say) and gave it no status
                 raise
             if self._decoded_once is None:
-                self._decoded_once = (self._decoded(message),)
+                self._decoded_once = (message if self._deserialize is None else self._decoded(message),)
             return self._decoded_once[0]
 
 
@@ -229,19 +229,36 @@ class UnaryUnaryCall(UnaryResponse[Request, Response], grpc.aio.UnaryUnaryCall[R
     """One request, one response."""
 
     def start(self, endpoint: Endpoint, timeout: float | None) -> None:
-        if self._race is not None or self._retrying is not None or self._course is not None or timeout is not None:
+        special = self._race is not None or self._retrying is not None or self._course is not None
+        if special or (timeout is not None and timeout <= 0):
             super().start(endpoint, timeout)
             return
         # The same, written out for a first attempt with nothing special: most are, and each step of it costs.
         line = endpoint.line
         attempt = Attempt(self._dispatcher, endpoint, line, self)
         try:
-            self._native = native = (line.multicallables.get(self._route) or line.multicallable(self._route))(
-                self._request, metadata=self.metadata, credentials=self._credentials, compression=self._compression
-            )
+            made = line.multicallables.get(self._route) or line.multicallable(self._route)
+            if timeout is None and self.metadata is None and self._credentials is None and self._compression is None:
+                native = made(self._request)
+            else:
+                native = made(
+                    self._request,
+                    timeout=timeout,
+                    metadata=self.metadata,
+                    credentials=self._credentials,
+                    compression=self._compression,
+                )
+            self._native = native
         except Exception as error:
             self._could_not_start(attempt, error)
             return
         native.add_done_callback(attempt.on_done)
         if self._waiters is not None:
             self._wake()
+
+    def attempt_ended(self, attempt: Attempt, native: Any, code: StatusCode | None) -> None:
+        heard = self._callbacks is not None or self._waiters is not None or self._course is not None
+        if heard or code is not StatusCode.OK or self._race is not None or self._dispatcher.throttle is not None:
+            super().attempt_ended(attempt, native, code)
+        else:  # likewise
+            self._done = True

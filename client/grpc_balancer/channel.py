@@ -90,7 +90,7 @@ class Channel(grpc.aio.Channel):
 
     Raises:
         ValueError: the service's name, the policy or an option is none; `InvalidServiceConfig` for the service config.
-        TypeError: the resolver is none.
+        TypeError: the resolver is none, or another argument is of another type than it should be.
         RuntimeError: there is no running event loop.
     """
 
@@ -121,8 +121,17 @@ class Channel(grpc.aio.Channel):
         check_name(service, "service")
         if not callable(getattr(resolver, "watch", None)):
             raise TypeError(f"resolver {resolver!r}: an object with watch(service), such as a connected registry")
-        if not drain_seconds >= 0:
+        if not isinstance(drain_seconds, int | float) or not drain_seconds >= 0:
             raise ValueError(f"drain_seconds {drain_seconds!r}: a number of seconds, at least 0")
+        for name, given, kind in (
+            ("compression", compression, grpc.Compression),
+            ("outlier_detection", outlier_detection, OutlierDetection),
+            ("limit", limit, OutstandingLimit),
+        ):
+            if given is not None and not isinstance(given, kind):
+                raise TypeError(f"{name} {given!r}: {kind.__name__}, or None")
+        if on_pick is not None and not callable(on_pick):
+            raise TypeError(f"on_pick {on_pick!r}: a function of an Explanation, or None")
         rng = rng or random.Random()
         config = ServiceConfig() if service_config is None else parse(service_config, policies())
         live = LiveConfig(service, config, None if policy is None else _balancing(policy), outlier_detection)

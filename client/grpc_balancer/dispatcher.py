@@ -112,6 +112,7 @@ class Dispatcher:
         self._most = math.inf if limit is None else limit.per_endpoint
         self._queue = 0 if limit is None else limit.queue
         self._on_pick = on_pick
+        self._policy_errors: set[type[Exception]] = set()
         self.wants_successes = self._counts_successes()
         """Whether to call `finished` for attempts that succeeded, too."""
         self._started = False
@@ -142,13 +143,17 @@ class Dispatcher:
         """
         if self.closed:
             raise UsageError("Channel is closed.")
-        endpoint = self.balancer.pick(call)
-        if endpoint is not None:
-            now = self.clock()
-            if endpoint.load.count >= self._most or now - endpoint.looked_at > _LOOK_SECONDS:
-                endpoint.looked_at = now
-                if endpoint.load.count >= self._most or not endpoint.line.ready:
-                    endpoint = self._pick(call)
+        try:
+            endpoint = self.balancer.pick(call)
+            if endpoint is not None:
+                now = self.clock()
+                if endpoint.load.count >= self._most or now - endpoint.looked_at > _LOOK_SECONDS:
+                    endpoint.looked_at = now
+                    if endpoint.load.count >= self._most or not endpoint.line.ready:
+                        endpoint = self._pick(call)
+        except Exception as error:
+            self._fail_for_policy(call, error)
+            return
         if endpoint is not None:
             if self._on_pick is not None:
                 self._tell_pick(call, endpoint)
@@ -214,9 +219,10 @@ class Dispatcher:
     def explain(self, call: CallInfo, tried: Collection[Endpoint] = ()) -> Explanation:
         """How a pick for `call` would stand now, after it has `tried` these."""
         rows = self.balancer.explain(call, self._full(), tried)
-        return Explanation(self.balancer.service, self.policy, call.method, rows, self.balancer.stale_for)
+        why_none = "" if any(not row.left_out for row in rows) else self._why_none()
+        return Explanation(self.balancer.service, self.policy, call.method, rows, self.balancer.stale_for, why_none)
 
-    def _tell_pick(self, call: CallInfo, endpoint: Endpoint) -> None:
+    def _tell_pick(self, call: Waiting, endpoint: Endpoint) -> None:
         try:
             explanation = self.explain(call, call.tried)
             rows = [replace(row, picked=row.instance is endpoint.instance) for row in explanation.instances]
@@ -287,10 +293,8 @@ class Dispatcher:
     def _start_if_possible(self, call: Waiting) -> bool:
         try:
             endpoint = self._pick(call)
-        except Exception as error:  # somebody's own policy; nobody to raise it to but the call
-            _log.exception("the policy of the channel to %r failed", self.balancer.service)
-            self.forget(call)
-            call.fail(StatusCode.INTERNAL, f"the policy failed: {error!r}")
+        except Exception as error:
+            self._fail_for_policy(call, error)
             return True
         if endpoint is None:
             return False
@@ -299,6 +303,14 @@ class Dispatcher:
             self._tell_pick(call, endpoint)
         call.start(endpoint, call.time_remaining())
         return True
+
+    def _fail_for_policy(self, call: Waiting, error: Exception) -> None:
+        """Somebody's own policy raised an error, or picked nothing. It is told to the log once for each kind."""
+        self.forget(call)
+        if type(error) not in self._policy_errors:
+            self._policy_errors.add(type(error))
+            _log.error("the policy of the channel to %r failed", self.balancer.service, exc_info=error)
+        call.fail(StatusCode.INTERNAL, f"the policy failed: {error!r}")
 
     def _pick(self, call: Waiting) -> Endpoint | None:
         balancer, endpoint = self.balancer, None

@@ -71,6 +71,8 @@ class Explanation:
     instances: Sequence[Considered]
     stale_for: float = 0.0
     """Seconds for which the registry was not heard of."""
+    why_none: str = ""
+    """What a call would be told if there is no candidate; empty if there is."""
 
     @property
     def picked(self) -> Instance | None:
@@ -87,5 +89,9 @@ class Explanation:
 
     def __str__(self) -> str:
         stale = f", the registry was not heard of for {self.stale_for:.0f} s" if self.stale_for else ""
-        head = f"{self.policy} for {self.service}{self.method}: {len(self.candidates)} candidates{stale}"
+        number = len(self.candidates)
+        call = f"{self.service} {self.method}".rstrip()
+        head = f"{self.policy} for {call}: {number} candidate{'' if number == 1 else 's'}{stale}"
+        if self.why_none:
+            head += f"\n{self.why_none}"
         return "\n".join([head, *map(str, self.candidates), *map(str, self.left_out)])

@@ -82,7 +82,7 @@ class Detector(Generic[K]):
         self._departed: OrderedDict[K, Record] = OrderedDict()
 
     def enter(self, key: K) -> Record:
-        """The record of an endpoint of the set; the one it had if it is in the set, or left it lately, or in disgrace."""
+        """The record of an endpoint of the set; the one it had if it is there, or left lately, or in disgrace."""
         if key not in self._records:
             record = self._departed.pop(key) if key in self._departed else Record()
             record.listed = True

@@ -23,10 +23,10 @@ class OutstandingLimit:
     queue: int = 0
 
     def __post_init__(self) -> None:
-        if self.per_endpoint < 1:
-            raise ValueError(f"per_endpoint {self.per_endpoint!r}: at least 1 call")
-        if self.queue < 0:
-            raise ValueError(f"queue {self.queue!r}: at least 0 calls")
+        if not _is_count(self.per_endpoint, 1):
+            raise ValueError(f"per_endpoint {self.per_endpoint!r}: a number of calls, at least 1")
+        if not _is_count(self.queue, 0):
+            raise ValueError(f"queue {self.queue!r}: a number of calls, at least 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,18 @@ class Rules:
     """What tells this client from others when each chooses its own `max_endpoints`."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.slow_start < math.inf:
+        if not _is_number(self.slow_start) or not 0 <= self.slow_start < math.inf:
             raise ValueError(f"slow_start {self.slow_start!r}: a number of seconds, at least 0")
-        if self.max_endpoints is not None and self.max_endpoints < 1:
-            raise ValueError(f"max_endpoints {self.max_endpoints!r}: at least 1")
+        if self.max_endpoints is not None and not _is_count(self.max_endpoints, 1):
+            raise ValueError(f"max_endpoints {self.max_endpoints!r}: a whole number, at least 1, or None")
+        for name in ("zone", "subset_key"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} {getattr(self, name)!r}: a text")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -11,9 +11,12 @@ Given = grpc.ChannelCredentials | TlsFiles | None
 
 
 class Secrets:
-    """The credentials for the next connection. Raises `InvalidTls` if files are given that are none."""
+    """The credentials for the next connection. Raises `InvalidTls`, or `TypeError` for what is neither."""
 
     def __init__(self, given: Given) -> None:
+        if given is not None and not isinstance(given, grpc.ChannelCredentials | TlsFiles):
+            # In silence it would be plain text.
+            raise TypeError(f"credentials of type {type(given).__name__}: grpc.ChannelCredentials, TlsFiles, or None")
         self.options: Options = ()
         self._credentials = given if isinstance(given, grpc.ChannelCredentials) else None
         self._follower = None

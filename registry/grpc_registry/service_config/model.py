@@ -8,12 +8,30 @@ from typing import Any
 
 from grpc import StatusCode
 
+_LONGEST = 315_576_000_000.0  # seconds that google.protobuf.Duration can hold
+
+
+def _check(value: object, name: str, least: float, most: float = 2**32 - 1, *, whole: bool = True) -> None:
+    kinds = (int,) if whole else (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= most:
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(f"{name} {value!r}: {kind} from {least:g} to {most:g}")
+
+
+def _check_rates(rates: SuccessRate | FailurePercentage) -> None:
+    _check(rates.enforcement_percentage, "enforcement_percentage", 0, 100)
+    _check(rates.minimum_hosts, "minimum_hosts", 0)
+    _check(rates.request_volume, "request_volume", 0)
+
 
 @dataclass(frozen=True, slots=True)
 class OutlierDetection:
     """When an endpoint that keeps failing is ejected: gRFC A50, with Envoy's consecutive failures. Times in seconds.
 
     None for `success_rate` or `failure_percentage` and 0 for `consecutive_failures` switch that algorithm off.
+
+    Raises:
+        ValueError: a setting is of another kind, or out of its range; so do those two.
     """
 
     interval: float = 10.0
@@ -25,6 +43,16 @@ class OutlierDetection:
     success_rate: SuccessRate | None = None
     failure_percentage: FailurePercentage | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("interval", "base_ejection_time", "max_ejection_time"):
+            _check(getattr(self, name), name, 0.001, _LONGEST, whole=False)
+        _check(self.max_ejection_percent, "max_ejection_percent", 0, 100)
+        _check(self.consecutive_failures, "consecutive_failures", 0)
+        if not isinstance(self.success_rate, SuccessRate | None):
+            raise ValueError(f"success_rate {self.success_rate!r}: a SuccessRate, or None")
+        if not isinstance(self.failure_percentage, FailurePercentage | None):
+            raise ValueError(f"failure_percentage {self.failure_percentage!r}: a FailurePercentage, or None")
+
 
 @dataclass(frozen=True, slots=True)
 class SuccessRate:
@@ -35,6 +63,10 @@ class SuccessRate:
     minimum_hosts: int = 5
     request_volume: int = 100
 
+    def __post_init__(self) -> None:
+        _check(self.stdev_factor, "stdev_factor", 0)
+        _check_rates(self)
+
 
 @dataclass(frozen=True, slots=True)
 class FailurePercentage:
@@ -44,6 +76,10 @@ class FailurePercentage:
     enforcement_percentage: int = 100
     minimum_hosts: int = 5
     request_volume: int = 50
+
+    def __post_init__(self) -> None:
+        _check(self.threshold, "threshold", 0, 100)
+        _check_rates(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import random
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from grpc_balancer import Channel
 from grpc_balancer.endpoint import Endpoint
@@ -17,43 +17,42 @@ from grpc_balancer.testing import ManualResolver
 from tests.integration.client.conftest import all_connected
 from tests.integration.client.echo import Echo, EchoServer, snapshot
 
+STARTS: list[Callable[[Echo], Any]] = [
+    lambda echo: echo.unary_unary(b"sleep 0.01", timeout=5),
+    lambda echo: echo.unary_unary(b"sleep 30", timeout=0.05),
+    lambda echo: echo.unary_unary(b"sleep 30"),
+    lambda echo: echo.unary_unary(b"fail ABORTED no"),
+    lambda echo: echo.unary_stream(b"repeat 3"),
+    lambda echo: echo.stream_unary(iter([b"a", b"b"])),
+    lambda echo: echo.stream_unary(),
+    lambda echo: echo.stream_stream(),
+]
+STEPS = st.sampled_from(["start"] * 4 + ["cancel", "abandon", "remove", "go on"])
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_no_load_is_left(resolver: ManualResolver, servers: list[EchoServer], seed: int) -> None:
+
+@settings(max_examples=40, deadline=None, phases=[Phase.generate])  # to shrink would take a timeout a step
+@given(steps=st.lists(st.tuples(STEPS, st.integers(0, 999)), min_size=30, max_size=150))
+async def test_no_load_is_left(steps: list[tuple[str, int]]) -> None:
     """After any interleaving of starts, ends, cancellations, abandonments and removals nothing is outstanding."""
-    rng = random.Random(seed)
-    revision = 1
-    seen: set[Endpoint] = set()
-    calls: list[Any] = []
-    resolver.push(snapshot(revision, *(server.instance() for server in servers)))
-    async with Channel("echo", resolver, rng=rng, drain_seconds=0.2) as channel:
+    servers = [await EchoServer(f"s{number}").start() for number in range(3)]
+    resolver, seen, calls = ManualResolver(), set[Endpoint](), list[Any]()
+    resolver.push(snapshot(1, *(server.instance() for server in servers)))
+    async with Channel("echo", resolver, drain_seconds=0.2) as channel:
         await all_connected(channel)
-        echo = Echo(channel)
-        starts: list[Callable[[], Any]] = [
-            lambda: echo.unary_unary(b"sleep 0.01", timeout=5),
-            lambda: echo.unary_unary(b"sleep 30", timeout=0.05),
-            lambda: echo.unary_unary(b"sleep 30"),
-            lambda: echo.unary_unary(b"fail ABORTED no"),
-            lambda: echo.unary_stream(b"repeat 3"),
-            lambda: echo.stream_unary(iter([b"a", b"b"])),
-            lambda: echo.stream_unary(),
-            lambda: echo.stream_stream(),
-        ]
-        for _ in range(150):
+        for revision, (step, which) in enumerate(steps, 2):
             seen.update(channel._dispatcher.balancer.endpoints)
-            match rng.randrange(8):
-                case 0 | 1 | 2 | 3:
-                    calls.append(rng.choice(starts)())
-                case 4 if calls:
-                    rng.choice(calls).cancel()
-                case 5 if calls:
-                    calls.pop(rng.randrange(len(calls)))  # abandoned
-                case 6:
-                    revision += 1
-                    listed = [server for server in servers if rng.random() < 0.7] or servers
+            match step:
+                case "start":
+                    calls.append(STARTS[which % len(STARTS)](Echo(channel)))
+                case "cancel" if calls:
+                    calls[which % len(calls)].cancel()
+                case "abandon" if calls:
+                    calls.pop(which % len(calls))
+                case "remove":
+                    listed = [server for number, server in enumerate(servers) if which >> number & 1] or servers
                     resolver.push(snapshot(revision, *(server.instance() for server in listed)))
                 case _:
-                    await asyncio.sleep(rng.choice([0, 0, 0.005]))
+                    await asyncio.sleep(0.005 * (which % 2))
         for call in calls:
             call.cancel()
         calls.clear()

@@ -102,5 +102,5 @@ async def test_each_pick_can_be_looked_at(resolver: ManualResolver, servers: lis
         assert len(seen[0].candidates) == 3
         assert all(row.score is not None for row in seen[0].candidates)
         text = str(channel.explain("/test.Echo/UnaryUnary"))
-        assert text.startswith("least_outstanding for echo/test.Echo/UnaryUnary: 3 candidates")
+        assert text.startswith("least_outstanding for echo /test.Echo/UnaryUnary: 3 candidates")
         assert servers[0].address in text

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 import grpc_registry
@@ -18,6 +17,7 @@ from grpc_registry import Registry
 from tests.integration.client.conftest import all_connected
 from tests.integration.client.echo import Echo, EchoServer
 from tests.integration.client.load import under_load
+from tests.integration.client.test_ejection import NOT_SERVING, HealthyEcho, until_answered_by
 from tests.servers.etcd import Etcd
 
 RETRY = {
@@ -27,6 +27,7 @@ RETRY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["ABORTED"],
 }
+HEDGE = {"maxAttempts": 2, "hedgingDelay": "10s", "nonFatalStatusCodes": ["ABORTED"]}
 
 
 def config(**fields: Any) -> str:
@@ -123,16 +124,43 @@ async def test_an_outage_leaves_the_config_in_force(etcd: Etcd, servers: list[Ec
             assert await echo.unary_unary(b"name")
 
 
-async def test_health_in_the_config_takes_who_does_not_serve_out(registry: Registry) -> None:
-    """`healthCheckConfig` set in the registry is obeyed by a channel that exists; servers without it stay in use."""
-    async with Channel("echo", registry, policy="round_robin") as channel:
+async def test_retries_and_hedging_change_under_load_within_a_second(
+    registry: Registry, servers: list[EchoServer]
+) -> None:
+    """A call that is made less than a second after the change is retried, hedged, or neither; no call fails for it."""
+    async with Channel("echo", registry) as channel, under_load(channel) as load:
         await all_connected(channel)
-        await registry.set_config("echo", config(healthCheckConfig={"serviceName": ""}))
-        while channel._dispatcher.config.health_service is None:
-            await channel._dispatcher.change()
         echo = Echo(channel)
-        names = {await echo.unary_unary(b"name", timeout=10, wait_for_ready=True) for _ in range(9)}
-        assert names  # the echo servers know no grpc.health.v1, which gRFC A17 takes for healthy
-        with pytest.raises(AioRpcError) as caught:
-            await echo.unary_unary(b"fail NOT_FOUND no", timeout=10, wait_for_ready=True)
-        assert caught.value.code() is StatusCode.NOT_FOUND
+
+        async def attempts() -> int:
+            before = sum(server.calls["stream_unary"] for server in servers)  # which the load does not use
+            with pytest.raises(AioRpcError):
+                await echo.stream_unary(iter([b"fail ABORTED no"]))
+            return sum(server.calls["stream_unary"] for server in servers) - before
+
+        assert await attempts() == 1
+        for fields, expected in (({"retryPolicy": RETRY}, 3), ({"hedgingPolicy": HEDGE}, 2), ({"timeout": "5s"}, 1)):
+            await load.more(30)
+            started = time.monotonic()
+            await registry.set_config("echo", config(**fields))
+            while await attempts() != expected:
+                assert time.monotonic() - started < 1.0
+            await load.more(30)
+    assert load.errors == []
+
+
+async def test_health_in_the_config_takes_who_does_not_serve_out(registry: Registry, servers: list[EchoServer]) -> None:
+    """`healthCheckConfig` set in the registry is obeyed by a channel that exists, until it is removed; servers that
+    know no grpc.health.v1 stay in use (gRFC A17)."""
+    sick = HealthyEcho("sick")
+    await sick.start()
+    await sick.health.set("shop", NOT_SERVING)
+    await registry.register(sick.instance()).wait_registered()
+    everybody = [*(server.name.encode() for server in servers), b"sick"]
+    async with Channel("echo", registry, policy="round_robin") as channel:
+        await until_answered_by(channel, *everybody)
+        await registry.set_config("echo", config(healthCheckConfig={"serviceName": "shop"}))
+        await until_answered_by(channel, b"s0", b"s1", b"s2")
+        await registry.remove_config("echo")
+        await until_answered_by(channel, *everybody)
+    await sick.stop()

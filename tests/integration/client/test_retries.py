@@ -12,7 +12,7 @@ import pytest
 from grpc import ChannelConnectivity, StatusCode
 from grpc.aio import AioRpcError
 
-from grpc_balancer import Channel, InvalidServiceConfig
+from grpc_balancer import Channel, Explanation, InvalidServiceConfig
 from grpc_balancer.testing import ManualResolver
 from grpc_registry import Instance, State
 from tests.integration.client.conftest import all_connected
@@ -96,6 +96,20 @@ async def test_a_failed_call_is_made_again_elsewhere(resolver: ManualResolver, s
         assert len(scripted[2].seen) == 6
         assert set(scripted[2].previous_attempts()) <= {None, "1", "2"}
         assert is_idle(channel)
+
+
+async def test_each_retry_can_be_looked_at(resolver: ManualResolver, scripted: list[ScriptedServer]) -> None:
+    """`on_pick` is told of every attempt, and that those which the call has tried are left out for that."""
+    seen: list[Explanation] = []
+    async with Channel("echo", resolver, service_config=retrying(), on_pick=seen.append) as channel:
+        echo = await connected(channel, resolver, *scripted)
+        for server in scripted:
+            server.fails()
+        await echo.unary_unary(b"x")
+        first, second, *_ = (one.picked.id for one in seen if one.picked)
+        left_out = [{row.instance.id for row in one.left_out} for one in seen]
+        assert left_out == [set(), {first}, {first, second}, set()]  # in the end all were tried, and may be again
+        assert {row.left_out for one in seen for row in one.left_out} == {"this call has tried it"}
 
 
 async def test_the_server_sees_how_many_attempts_came_before(

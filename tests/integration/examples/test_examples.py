@@ -42,6 +42,11 @@ SHOWN = {
         r"kratos: answered by one; version 1\.4\.0, weight 200",
         r"go-zero: answered by one; version -, weight 100",
     ],
+    "health": [
+        r"least_outstanding for demo: 1 candidate",
+        r"two 127\.0\.0\.1:\d+, weight 100, 0 outstanding: transient failure: the server says NOT_SERVING",
+        r"least_outstanding for demo: 2 candidates",
+    ],
     "hedging": [
         r"without hedging: the slowest of 30 calls took [5-9]\d\d ms; attempts: one 10, two 10, stuck 10",
         r"with hedging: the slowest of 30 calls took [12]?\d\d ms; attempts: one \d+, two \d+, stuck 10",
@@ -80,6 +85,10 @@ SHOWN = {
         r"the same for all users: True",
         r"a fourth replica: \d\d of 100 users moved, to \{'four'\}",
         r"without it all are back: True",
+    ],
+    "slow_start": [
+        r"at first, of 30 calls: one 1\d, two 1\d, new \d$",
+        r"when it is warm, of 30 calls: one 10, two 10, new 10",
     ],
     "subset": [
         r"client-0: \['r\d', 'r\d', 'r\d'\]",

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from grpc import ChannelConnectivity
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grpc_balancer.balancer import Balancer
+from grpc_balancer.load import Outcome
 from grpc_balancer.pickers import policy_named
 from grpc_balancer.rules import Rules
 from grpc_balancer.testing import FakeEndpoint
@@ -36,7 +41,8 @@ def instances(number: int, *, zone: str = "", host: str = "", weight: int = 100)
 def make(*listed: Instance, policy: str = "round_robin", **rules: object) -> tuple[Balancer[FakeEndpoint], Clock]:
     clock = Clock()
     made = Rules(**rules)  # type: ignore[arg-type]
-    balancer = Balancer("product", policy_named(policy), FakeEndpoint, random.Random(1), clock, made)
+    endpoint = partial(FakeEndpoint, clock=clock)
+    balancer = Balancer("product", policy_named(policy), endpoint, random.Random(1), clock, made)
     add(balancer, 1, *listed)
     return balancer, clock
 
@@ -108,6 +114,32 @@ def test_an_endpoint_that_leaves_in_disgrace_returns_in_disgrace() -> None:
     add(balancer, 2, one, three)
     add(balancer, 3, one, two, three)
     assert set(picks(balancer)) == {"0", "2"}
+
+
+@given(
+    sets=st.lists(st.sets(st.integers(0, 5)), max_size=8),
+    failures=st.lists(st.integers(0, 4), min_size=6, max_size=6),
+    drains=st.booleans(),
+)
+def test_statistics_survive_every_change_of_the_set(sets: list[set[int]], failures: list[int], drains: bool) -> None:
+    """Whoever leaves, or drains, and comes back, whoever else does so meanwhile, has what it had: what its failures
+    weigh, its latency, and the failures in a row."""
+    listed = instances(6)
+    balancer, clock = make(*listed, outlier_detection=OutlierDetection())
+    for endpoint, number in zip(balancer.endpoints, failures, strict=True):
+        for _ in range(number):
+            endpoint.load.record(Outcome.FAILED, None)
+            balancer.failed(endpoint)
+        endpoint.load.record(Outcome.SUCCEEDED, 0.1 * (1 + number))
+    for revision, present in enumerate([*sets, set(range(6))], 2):
+        serving = [one for index, one in enumerate(listed) if index in present]
+        away = [replace(one, state=State.DRAINING) for index, one in enumerate(listed) if index not in present]
+        add(balancer, revision, *serving, *(away if drains else ()))
+    for endpoint in balancer.endpoints:
+        number = failures[int(endpoint.instance.id)]
+        assert endpoint.load.penalty == number
+        assert endpoint.load.latency(clock.now) == pytest.approx(0.1 * (1 + number))
+        assert endpoint.record.consecutive == number
 
 
 def test_without_detection_nobody_is_ejected() -> None:

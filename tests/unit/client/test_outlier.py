@@ -316,6 +316,22 @@ def test_leaving_and_coming_back_ends_no_ejection() -> None:
     assert repr(record) == "<Record ejected at 1.000, 1 ejections, 0 of 5 succeeded>"
 
 
+def test_counters_survive_a_short_absence() -> None:
+    """An endpoint that flaps in the registry goes on where it was, also if it was not ejected yet, and one that stays
+    away for an interval begins anew."""
+    service = Service(10, DEFAULT)
+    service.calls("e0", successes=7, failures=1)
+    service.fail("e0", 4)
+    service.detector.leave("e0")
+    assert service.detector.enter("e0") is service.records["e0"]
+    assert service.records["e0"].total == 12
+    assert service.fail("e0", 1)
+    service.fail("e1", 4)
+    service.detector.leave("e1")
+    service.detector.sweep(10.0)
+    assert service.detector.enter("e1").consecutive == 0
+
+
 def test_the_others_do_not_notice_a_change_of_the_set() -> None:
     """Counters of an endpoint that stays survive that others come and go."""
     service = Service(10, DEFAULT)
