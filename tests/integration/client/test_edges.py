@@ -124,7 +124,7 @@ async def test_a_policy_that_cannot_be_made_fails_every_call(
         resolver.push(snapshot(2, servers[0].instance(), servers[1].instance()))
         await all_connected(channel, 2)
         for _ in range(3):
-            with pytest.raises(grpc.aio.AioRpcError, match="the policy failed: .*not with s1"):
+            with pytest.raises(grpc.aio.AioRpcError, match=r"the policy failed: .*not with s1"):
                 await echo.unary_unary(b"name", timeout=5)
         resolver.push(snapshot(3, servers[0].instance(), servers[1].instance(state=State.DRAINING)))
         await all_connected(channel, 1)
