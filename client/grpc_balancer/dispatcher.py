@@ -227,17 +227,18 @@ class Dispatcher:
             explanation = self.explain(call, call.tried)
             rows = [replace(row, picked=row.instance is endpoint.instance) for row in explanation.instances]
             if self._on_pick is not None:
-                self._on_pick(replace(explanation, instances=rows))
+                self._on_pick(replace(explanation, instances=rows, why_none=""))
         except Exception:  # who looks on must not fail the call
             _log.exception("the on_pick of the channel to %r failed", self.balancer.service)
 
     def _tell_ejection(self, endpoint: Endpoint) -> None:
         # These cannot flood: an endpoint stays ejected for the longer, the more often it is.
+        name, service = _name(endpoint), self.balancer.service
+        fields = {"mesh_service": service, "mesh_instance": name[0], "mesh_address": name[1]}
         if endpoint.record.ejected:
-            name, service = _name(endpoint), self.balancer.service
-            _log.warning("ejected %s %s of %r: its calls fail or take too long", *name, service)
+            _log.warning("ejected %s %s of %r: its calls fail or take too long", *name, service, extra=fields)
         else:
-            _log.info("%s %s of %r is not ejected any more", *_name(endpoint), self.balancer.service)
+            _log.info("%s %s of %r is not ejected any more", *name, service, extra=fields)
 
     def _admit(self, call: Waiting) -> None:
         if self._is_hopeless(call) or self._is_too_much(call):

@@ -42,6 +42,7 @@ class LiveConfig:
         self.known = False
         """Whether the registry has said anything, if only that it is away."""
         self._service = service
+        self._fields = {"mesh_service": service}  # of log records
         self._default = default
         self._policy = policy
         self._outlier_detection = outlier_detection
@@ -61,6 +62,7 @@ class LiveConfig:
                     "the registry lost the service config of %r, or it was removed while the registry was away: it"
                     " stays in force here; to be without one, set {}",
                     self._service,
+                    extra=self._fields,
                 )
             return False
         self._missed = False
@@ -68,7 +70,7 @@ class LiveConfig:
         try:
             self.plan = self._read(resolution.text)
         except ValueError as error:  # InvalidServiceConfig, or settings that a policy cannot use
-            _log.warning("the registry's service config of %r is ignored: %s", self._service, error)
+            _log.warning("the registry's service config of %r is ignored: %s", self._service, error, extra=self._fields)
             return False
         return True
 

@@ -15,6 +15,7 @@ class Reachability:
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
         self._name = name
+        self._fields = {"mesh_registry": name}  # of log records
         self._clock = clock
         self._away_since: float | None = None
         self._warned = 0.0
@@ -30,10 +31,12 @@ class Reachability:
         now = self._clock()
         if self._away_since is None:
             self._away_since = self._warned = now
-            logger.warning("registry %s unreachable, keeping what is known: %s", self._name, reason)
+            logger.warning("registry %s unreachable, keeping what is known: %s", self._name, reason, extra=self._fields)
         elif now - self._warned >= REMIND_SECONDS:
             self._warned = now
-            logger.warning("registry %s unreachable for %.0f s: %s", self._name, now - self._away_since, reason)
+            logger.warning(
+                "registry %s unreachable for %.0f s: %s", self._name, now - self._away_since, reason, extra=self._fields
+            )
 
     def refused(self, reason: str) -> None:
         """A member answered that it will not: said at once and then every five minutes, per reason."""
@@ -41,10 +44,15 @@ class Reachability:
         now = self._clock()
         if now - self._refusals.get(reason, -REMIND_SECONDS) >= REMIND_SECONDS:
             self._refusals[reason] = now
-            logger.warning("registry %s refuses: %s", self._name, reason)
+            logger.warning("registry %s refuses: %s", self._name, reason, extra=self._fields)
 
     def answered(self) -> None:
         """A member answered, be it yes or no."""
         if self._away_since is not None:
-            logger.info("registry %s reachable again after %.1f s", self._name, self._clock() - self._away_since)
+            logger.info(
+                "registry %s reachable again after %.1f s",
+                self._name,
+                self._clock() - self._away_since,
+                extra=self._fields,
+            )
             self._away_since = None

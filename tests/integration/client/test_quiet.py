@@ -62,7 +62,10 @@ async def test_an_outage_of_etcd_is_two_lines_a_process(
 
 
 async def test_an_ejection_is_two_lines(resolver: ManualResolver, caplog: pytest.LogCaptureFixture) -> None:
-    """An ejection is a warning with the endpoint's name, its end is worth a line too, and failures are none."""
+    """An ejection is a warning with the endpoint's name, its end is worth a line too, and failures are none.
+
+    What is said is there as fields of the record, too.
+    """
     servers = [await ScriptedServer(f"s{number}").start() for number in range(3)]
     caplog.set_level(logging.INFO, "grpc_balancer")
     quick = OutlierDetection(interval=0.1, base_ejection_time=0.5)
@@ -82,3 +85,6 @@ async def test_an_ejection_is_two_lines(resolver: ManualResolver, caplog: pytest
         ("WARNING", f"ejected s1 {address} of 'echo': its calls fail or take too long"),
         ("INFO", f"s1 {address} of 'echo' is not ejected any more"),
     ]
+    for record in caplog.records:
+        fields = {name: value for name, value in vars(record).items() if name.startswith("mesh_")}
+        assert fields == {"mesh_service": "echo", "mesh_instance": "s1", "mesh_address": address}

@@ -14,7 +14,7 @@ import pytest
 import grpc_balancer
 from grpc_balancer.testing import FakeEndpoint
 from grpc_registry import Instance
-from grpc_registry.service_config import Balancing, parse
+from grpc_registry.service_config import Balancing, FailurePercentage, OutlierDetection, parse
 from tests.servers import Etcd
 
 README = Path(__file__).parents[3] / "client" / "README.md"
@@ -48,6 +48,20 @@ def test_the_service_config_is_one() -> None:
     assert config.balancing == Balancing("least_outstanding")
     assert config.method("/shop.product.v1.ProductService/GetProduct").retry is not None
     assert config.method("/shop.product.v1.ProductService/ListProducts").hedging is not None
+
+
+def test_the_json_service_config_is_one() -> None:
+    """The JSON that the README shows sets outlier detection and health checks, as the text around it says."""
+    (text,) = re.findall(r"```json\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    config = parse(text)
+    assert config.health_service == ""
+    assert config.balancing is not None
+    assert config.balancing.policy == "least_outstanding"
+    expected = OutlierDetection(
+        interval=10, base_ejection_time=30, max_ejection_percent=10, consecutive_failures=5,
+        failure_percentage=FailurePercentage(threshold=85),
+    )  # fmt: skip
+    assert config.balancing.outlier_detection == expected
 
 
 def test_the_policy_passes_its_test() -> None:
