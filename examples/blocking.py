@@ -1,7 +1,7 @@
 """The channel for blocking stubs, as in Django, Flask or Celery: `grpc_balancer.sync.Channel` is a `grpc.Channel`.
 
 Without an argument it calls two servers that it starts itself. With the URL of a registry it calls what is registered
-there as `demo`, like the server in registry/README.md.
+there as `demo`, like the server in registry/README.md; what is registered in `memory://` is in this process alone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def main(url: str = "") -> None:
 
         # It may be made at import: it connects with its first use, so a process may fork until then, but not after.
         with sync.Channel("demo", url or fixed, policy="round_robin") as channel:
-            grpc.channel_ready_future(channel).result(timeout=10)
+            try:
+                grpc.channel_ready_future(channel).result(timeout=5)
+            except grpc.FutureTimeoutError:
+                sys.exit(f"No instance of `demo` is connected after 5 s. Is a server registered at {url}?")
             stub: Any = health_pb2_grpc.HealthStub(channel)
             with ThreadPoolExecutor(8) as threads:
                 answers = list(threads.map(lambda _: stub.Check(REQUEST, timeout=5).status, range(100)))

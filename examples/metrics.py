@@ -1,4 +1,8 @@
-"""Metrics by OpenTelemetry, under gRPC's own names: pip install 'grpc-balancer[otel]' opentelemetry-sdk"""
+"""Metrics by OpenTelemetry, under gRPC's own names.
+
+It needs the SDK: pip install 'grpc-balancer[otel]' opentelemetry-sdk
+From a checkout: pip install ./registry './client[otel]' opentelemetry-sdk
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,18 @@ import sys
 from typing import Any
 
 from grpc_health.v1 import health_pb2_grpc
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from replicas import ask, connected, replicas
 
 import grpc_registry
 from grpc_balancer import Channel
-from grpc_balancer.otel import Metrics
+
+try:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    from grpc_balancer.otel import Metrics
+except ImportError as missing:
+    sys.exit(f"{missing}\n{__doc__}")
 
 
 async def main(url: str = "memory://") -> None:

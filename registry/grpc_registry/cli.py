@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
+from importlib import metadata
 from pathlib import Path
 
 from grpc_registry.connecting import connect
@@ -21,6 +22,7 @@ from grpc_registry.contract import Registry
 from grpc_registry.errors import InvalidInstance, InvalidUrl, RegistryError, UnknownConfig, UnknownInstance
 from grpc_registry.instance import MAX_WEIGHT, Instance, Snapshot, State, Unresolved, check_name, check_weight
 from grpc_registry.service_config import POLICIES, InvalidServiceConfig
+from grpc_registry.service_config.hints import hints
 
 DEFAULT_REGISTRY = "etcd://127.0.0.1:2379"
 
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Look at a registry and change what is in it.",
         epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such instance or config (or several IDs begin so).",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('grpc-registry')}")
     parser.add_argument("--registry", metavar="URL", help=f"default: $REGISTRY_URL, else {DEFAULT_REGISTRY}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -132,7 +135,7 @@ def _config_text(file: str) -> str:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return data.decode()
     except OSError as error:
-        raise Unreadable(f"{file}: {error.strerror}") from None
+        raise Unreadable(f"{file}: {error.strerror}; FILE is a file, '-', or a JSON object '{{...}}'") from None
     except UnicodeDecodeError as error:
         raise Unreadable(f"{file}: is not UTF-8: {error.reason} at byte {error.start}") from None
 
@@ -160,8 +163,11 @@ async def _run(registry: Registry, options: argparse.Namespace) -> None:
             case "config get":
                 await _get_config(registry, options.service)
             case "config set":
-                await registry.set_config(options.service, options.text, policies={*POLICIES, *options.allow_policy})
+                policies = {*POLICIES, *options.allow_policy}
+                await registry.set_config(options.service, options.text, policies=policies)
                 print(f"{options.service}: service config set")
+                for hint in hints(options.text, policies):
+                    print(f"meshctl: warning: {hint}", file=sys.stderr)
             case "config rm":
                 await registry.remove_config(options.service)
                 print(f"{options.service}: service config removed")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from random import Random
 
 from grpc_registry import memory
+from grpc_registry.arguments import check_seconds, check_ttl
 from grpc_registry.contract import Registry
 from grpc_registry.etcd.formats import Format, format_of
 from grpc_registry.etcd.registry import EtcdRegistry
@@ -29,9 +30,10 @@ def connect(
     Args:
         url: `etcd://[user:password@]host:port[,host:port…][/prefix]`; `etcds://` for TLS, with file paths in
             `?ca=…&cert=…&key=…` and a name to expect in `server_name=…`, each optional; or `memory://[name]`.
-        prefix: where instances are kept, `{prefix}/{service}/{id}`. A prefix in the URL goes before it.
+        prefix: where instances are kept, `{prefix}/{service}/{id}`. A prefix in the URL replaces it.
         ttl: seconds that an instance stays registered after its process died without a word (go-zero takes 10 as well,
-            kratos 15); etcd grants at least one and a half elections, 2 s as it comes. Less makes a crash known sooner,
+            kratos 15), a whole number from 2 to 9,000,000,000. etcd grants at least one and a half elections, 2 s as it
+            comes. Less makes a crash known sooner,
             and a pause of the process more likely to unregister an instance that is well. A restarted etcd gives each
             lease its full time again: who must be known dead within 5 s of its return needs 4 or less.
         timeout: seconds within which `list`, `edit` and `update` must succeed, else `RegistryUnavailable`.
@@ -43,11 +45,16 @@ def connect(
 
     Raises:
         InvalidUrl: the message names the wrong part, and never the password.
-        ValueError: a format that there is not, or whose keys would be among our own or another's.
+        ValueError: a number out of its range; a format that there is not, or whose keys would be among our own or
+            another's.
+        TypeError: an argument of another kind; the message says what is needed.
     """
     parsed = parse_url(url, prefix=prefix)
-    if ttl < 1:
-        raise ValueError(f"ttl {ttl!r}: seconds, at least 1")
+    check_ttl(ttl)
+    check_seconds(timeout, "timeout")
+    check_seconds(close_timeout, "close_timeout", or_none=True)
+    if isinstance(also, str) or not isinstance(also, Iterable):
+        raise TypeError(f"also {also!r}: a list of formats, such as ['kratos']")
     formats = tuple(map(format_of, also))
     if isinstance(parsed, MemoryUrl):
         return memory.MemoryRegistry(memory.space(parsed.name), ttl=ttl)

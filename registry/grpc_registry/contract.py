@@ -53,6 +53,7 @@ class Registrar(Protocol):
 
         Raises:
             InvalidInstance: this registry registered the same service and id already.
+            TypeError: `instance` is no `Instance`.
         """
 
 

@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +23,7 @@ RESERVED_METADATA = frozenset({"weight", "state", "zone", "version", "host"})
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _ID = re.compile(r"[!-.0-~]{1,128}")  # other clients of etcd's naming use an address as the id, and so a ':' or a '['
-_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})|unix:\S+")
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})|unix:\S+")
 
 
 class State(enum.StrEnum):
@@ -67,8 +68,17 @@ def check_address(address: object) -> str:
         and (match := _ADDRESS.fullmatch(address))
         and (match["port"] is None or 1 <= int(match["port"]) <= 65535)
     ):
+        if match["host"] and _is_wildcard(match["host"]):
+            raise InvalidInstance(f"address {address!r}: is where a server listens, not what others can dial")
         return address
     raise InvalidInstance(f"address {address!r}: host:port with a port from 1 to 65535, [v6]:port, or unix:path")
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_unspecified
+    except ValueError:  # a name
+        return False
 
 
 def check_metadata(metadata: object) -> Mapping[str, Any]:
@@ -82,6 +92,13 @@ def check_metadata(metadata: object) -> Mapping[str, Any]:
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInstance(f"metadata cannot be written as JSON: {error}") from None
     return MappingProxyType(dict(metadata))
+
+
+def check_state(state: object) -> State:
+    """Return `state` as a `State`, else raise `InvalidInstance`."""
+    if isinstance(state, str) and state in tuple(State):
+        return State(state)
+    raise InvalidInstance(f"state {state!r}: 'serving' or 'draining'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +128,18 @@ class Instance:
         check_id(self.id)
         check_address(self.address)
         check_weight(self.weight)
-        try:
-            object.__setattr__(self, "state", State(self.state))
-        except ValueError:
-            raise InvalidInstance(f"state {self.state!r}: 'serving' or 'draining'") from None
+        object.__setattr__(self, "state", check_state(self.state))
         for name in ("zone", "version", "host"):
             if not isinstance(getattr(self, name), str):
                 raise InvalidInstance(f"{name} {getattr(self, name)!r}: text")
         object.__setattr__(self, "metadata", check_metadata(self.metadata))
+
+
+def check_instance(instance: object) -> Instance:
+    """Return `instance` if it is an `Instance`, else raise `TypeError`."""
+    if not isinstance(instance, Instance):
+        raise TypeError(f"{instance!r}: an Instance, such as Instance('product', '10.0.0.1:50051')")
+    return instance
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import inspect
 import logging
 import signal
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
 from typing import Any, Protocol
 
+from grpc_registry.arguments import check_seconds
 from grpc_registry.contract import Registrar, Registration
-from grpc_registry.instance import Instance, State
+from grpc_registry.instance import Instance, State, check_instance
 from grpc_registry.waiting import first_of, stop
 
 logger = logging.getLogger(__name__)
@@ -158,7 +160,19 @@ async def serving(
             watch delivers in milliseconds; the default of 1 leaves room for a slow client.
         grace: seconds that running calls are given to finish.
         signals: what begins a drain, handled by the running loop, in the main thread; empty to handle none.
+
+    Raises, before anything is started:
+        TypeError: `server` is no `grpc.aio` server (nor one with such `start` and `stop`), or an instance is none.
+        ValueError: there is no instance, or a time is negative or not finite.
     """
+    if not all(inspect.iscoroutinefunction(getattr(server, name, None)) for name in ("start", "stop")):
+        raise TypeError(f"server {server!r}: a grpc.aio server; for a blocking grpc.server see the README")
+    if not instances:
+        raise ValueError("serving needs at least one Instance: serving(server, registry, instance)")
+    for instance in instances:
+        check_instance(instance)
+    check_seconds(propagation_delay, "propagation_delay", or_none=True)
+    check_seconds(grace, "grace", or_none=True)
     lifecycle = Lifecycle(server, health, propagation_delay=propagation_delay, grace=grace)
     with _handled(signals, lifecycle):
         await server.start()

@@ -63,6 +63,10 @@ def parse_url(url: str, *, prefix: str = DEFAULT_PREFIX) -> EtcdUrl | MemoryUrl:
     Raises:
         InvalidUrl: the part that it names is wrong.
     """
+    if not isinstance(url, str):  # its type alone is named: whatever it is, there may be a password in it
+        raise InvalidUrl(f"must be text such as etcd://host:port, not {type(url).__name__}")
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix {prefix!r}: text, such as 'mesh' or 'eu/mesh'")
     match = _URL.fullmatch(url)
     if match is None:
         raise InvalidUrl("must look like etcd://host:port, etcds://host:port or memory://name")
@@ -109,9 +113,9 @@ def _members(hosts: str) -> tuple[str, ...]:
 
 def _prefix(text: str) -> str:
     try:
-        return "/".join(check_name(segment, "prefix") for segment in text.split("/"))
+        return "/".join(check_name(segment, "segment") for segment in text.split("/"))
     except InvalidInstance as error:
-        raise InvalidUrl(f"{error}") from None
+        raise InvalidUrl(f"prefix {text!r}: {error}") from None
 
 
 def _login(userinfo: str) -> Login:

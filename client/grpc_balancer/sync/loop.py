@@ -2,7 +2,7 @@
 
 It starts with the first channel that is used, not with the first that is made, so that a process may fork in between.
 After that it may not: of all threads only the forking one exists in the child, and grpc.aio, which waits for a thread
-of its own, hangs there (or crashes, under GRPC_ENABLE_FORK_SUPPORT=1, with grpcio 1.85). Once the last channel is
+of its own, hangs there (with grpcio 1.85; or crashes, unless GRPC_ENABLE_FORK_SUPPORT is 0). Once the last channel is
 closed the thread has ended and grpc.aio is shut down, and a fork is harmless again.
 """
 

@@ -41,9 +41,9 @@ class Connection:
         self._reachability = Reachability(str(url), lambda: asyncio.get_running_loop().time())
 
     @property
-    def reachable(self) -> bool:
-        """Whether some member answered the last time (true before the first)."""
-        return self._reachability.reachable
+    def state(self) -> str:
+        """Whether it was connected and is reachable, for a person."""
+        return self._reachability.state
 
     async def call(self, rpc: Rpc, request: Any, *, attempt_timeout: float = ATTEMPT_SECONDS) -> Any:
         """The answer of the first member that answers, each asked once for at most `attempt_timeout` seconds.

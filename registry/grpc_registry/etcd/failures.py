@@ -48,13 +48,15 @@ _WRAPPING = re.compile(r"^failed to connect to all addresses; last error: (?:[A-
 def classify(code: grpc.StatusCode, details: str) -> Failure:
     """Which failure a status of etcd is.
 
-    etcd sets codes with care, but two of its errors share theirs with others and are told apart by their text.
+    etcd sets codes with care, but some of its errors share theirs with others and are told apart by their text.
     """
     match code:
         case grpc.StatusCode.UNAUTHENTICATED:
             return Failure.STALE_TOKEN
         case grpc.StatusCode.INVALID_ARGUMENT if "auth store is old" in details:
             return Failure.STALE_TOKEN
+        case grpc.StatusCode.OUT_OF_RANGE if "TTL" in details:  # "etcdserver: too large lease TTL"
+            return Failure.REFUSED
         case grpc.StatusCode.OUT_OF_RANGE:
             return Failure.COMPACTED
         case grpc.StatusCode.NOT_FOUND if "lease not found" in details:

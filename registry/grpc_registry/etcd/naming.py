@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from grpc_registry.errors import InvalidInstance
-from grpc_registry.instance import DEFAULT_WEIGHT, RESERVED_METADATA, Instance, State, check_address, check_weight
+from grpc_registry.instance import (
+    DEFAULT_WEIGHT,
+    RESERVED_METADATA,
+    Instance,
+    State,
+    check_address,
+    check_state,
+    check_weight,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ def edit(value: bytes, *, weight: int | None = None, state: State | None = None)
     if weight is not None:
         metadata["weight"] = check_weight(weight)
     if state is not None:
-        metadata["state"] = State(state).value
+        metadata["state"] = check_state(state).value
     return _dump(document)
 
 

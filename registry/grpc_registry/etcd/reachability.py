@@ -17,6 +17,7 @@ class Reachability:
         self._name = name
         self._fields = {"mesh_registry": name}  # of log records
         self._clock = clock
+        self._asked = False
         self._away_since: float | None = None
         self._warned = 0.0
         self._refusals: dict[str, float] = {}  # when each reason was last said; there are only a few
@@ -26,8 +27,14 @@ class Reachability:
         """Whether the last round of questions had an answer (true before the first)."""
         return self._away_since is None
 
+    @property
+    def state(self) -> str:
+        """The same in a word or three, for a person."""
+        return "not connected yet" if not self._asked else "reachable" if self.reachable else "unreachable"
+
     def failed(self, reason: str) -> None:
         """No member answered."""
+        self._asked = True
         now = self._clock()
         if self._away_since is None:
             self._away_since = self._warned = now
@@ -48,6 +55,7 @@ class Reachability:
 
     def answered(self) -> None:
         """A member answered, be it yes or no."""
+        self._asked = True
         if self._away_since is not None:
             logger.info(
                 "registry %s reachable again after %.1f s",

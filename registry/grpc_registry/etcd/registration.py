@@ -20,6 +20,7 @@ from grpc_registry.etcd.kv import KeyRange, KeyValue
 from grpc_registry.etcd.lease import Lease
 from grpc_registry.etcd.naming import encode
 from grpc_registry.etcd.ownership import Desired, Keep, Write, settle
+from grpc_registry.etcd.reachability import REMIND_SECONDS
 from grpc_registry.etcd.session import NO_LEASE, Session
 from grpc_registry.etcd.watch import Deleted, watch
 from grpc_registry.instance import Instance, State
@@ -57,6 +58,7 @@ class EtcdRegistration:
         self._close_timeout = close_timeout
         self._on_closed = on_closed
         self._written_under = NO_LEASE
+        self._rival_said = -REMIND_SECONDS
         self._leases: set[int] = set()  # that the key was, or may have been, written under
         self._writing = asyncio.Lock()
         self._closing = asyncio.Lock()
@@ -144,7 +146,7 @@ class EtcdRegistration:
 
     async def _write(self, decision: Write, lease: Lease) -> int | None:
         if decision.rival:
-            logger.warning("%s was registered by %s: taking it over", self._key.decode(), decision.rival)
+            self._say_rival(decision.rival)
         self._leases.add(lease.id)
         instance = decision.instance
         beside = self._companions.of(instance, lease.id)
@@ -165,6 +167,13 @@ class EtcdRegistration:
             except LeaseGone:
                 self._session.report_lost(lease)
                 raise
+
+    def _say_rival(self, rival: str) -> None:
+        """Two live processes with one id take it from each other about once a second: that is said more rarely."""
+        now = asyncio.get_running_loop().time()
+        if now - self._rival_said >= REMIND_SECONDS:
+            self._rival_said = now
+            logger.warning("%s was registered by %s: taking it over", self._key.decode(), rival)
 
     async def _spoiled(self, lease: Lease, revision: int) -> None:
         """Follow the key from `revision` on, adopting edits, until it must be written again; raises if it cannot be."""

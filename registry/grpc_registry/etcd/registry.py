@@ -24,7 +24,7 @@ from grpc_registry.etcd.reader import Reader
 from grpc_registry.etcd.registration import EtcdRegistration
 from grpc_registry.etcd.resolver import RELIST_SECONDS, Resolver
 from grpc_registry.etcd.session import Session
-from grpc_registry.instance import Instance, Resolution, State, check_name
+from grpc_registry.instance import Instance, Resolution, State, check_instance, check_name
 from grpc_registry.service_config import POLICIES
 from grpc_registry.url import EtcdUrl
 
@@ -61,6 +61,7 @@ class EtcdRegistry:
 
     def register(self, instance: Instance) -> EtcdRegistration:
         self._check_open()
+        check_instance(instance)
         key = self._keyspace.instance(instance.service, instance.id)
         if key in self._registrations:
             raise InvalidInstance(f"{instance.service}/{instance.id} is registered by this registry already")
@@ -169,5 +170,5 @@ class EtcdRegistry:
             raise RegistryClosed("the registry is closed")
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "reachable" if self._connection.reachable else "unreachable"
+        state = "closed" if self._closed else self._connection.state
         return f"<{type(self).__name__} {self._url} {state}, {len(self._registrations)} registered>"

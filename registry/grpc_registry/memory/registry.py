@@ -18,7 +18,7 @@ from grpc_registry.errors import (
 from grpc_registry.etcd.formats import Format, format_of
 from grpc_registry.feed import Feed
 from grpc_registry.fold import snapshot_of
-from grpc_registry.instance import Instance, Resolution, Snapshot, State, check_name
+from grpc_registry.instance import Instance, Resolution, Snapshot, State, check_instance, check_name
 from grpc_registry.memory.registration import MemoryRegistration, edited
 from grpc_registry.memory.spaces import Entry, Key, Lease, MemorySpace
 from grpc_registry.service_config import POLICIES
@@ -38,6 +38,7 @@ class MemoryRegistry:
 
     def register(self, instance: Instance) -> MemoryRegistration:
         self._check_open()
+        check_instance(instance)
         key = instance.service, instance.id
         if key in self._registrations:
             raise InvalidInstance(f"{instance.service}/{instance.id} is registered by this registry already")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -43,8 +45,13 @@ async def test_an_unknown_instance_is_not_made(registry: Registry) -> None:
 
 
 async def test_a_bad_edit_changes_nothing(registry: Registry, other: Registry) -> None:
-    """A weight that breaks the contract is refused with its reason, and the instance stays as it was."""
-    await registry.register(Instance("product", "10.0.0.1:1", id="a")).wait_registered()
+    """A value that breaks the contract is refused with its reason, and the instance stays as it was."""
+    registration = registry.register(Instance("product", "10.0.0.1:1", id="a"))
+    await registration.wait_registered()
+    no_state: Any = "asleep"
+    for change in (partial(other.edit, "product", "a"), registration.update):
+        with pytest.raises(InvalidInstance, match="state 'asleep': 'serving' or 'draining'"):
+            await change(state=no_state)
     with pytest.raises(InvalidInstance, match="weight 0"):
         await other.edit("product", "a", weight=0)
     assert [listing.instance.weight for listing in await other.list()] == [100]

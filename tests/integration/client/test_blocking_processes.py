@@ -139,7 +139,8 @@ def test_multiprocessing_fork_after_use(server: ServerElsewhere, without_fork_su
     """With fork support off a worker that is forked after use, and lives on, gets the RuntimeError and ends well.
 
     With it unset or 1 nothing is asserted, since nothing is sure: gRPC's own threads may be at work when the process
-    forks, and then many a child dies by SIGSEGV (7 of 16 where it was measured), also one that never touches gRPC.
+    forks, and then a child may die by SIGSEGV (7 of 16 in one measurement, 2 of 24 in another), also one that never
+    touches gRPC.
     """
     script = """
 import multiprocessing

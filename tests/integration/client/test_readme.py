@@ -58,9 +58,12 @@ def test_the_json_service_config_is_one() -> None:
     assert config.balancing is not None
     assert config.balancing.policy == "least_outstanding"
     expected = OutlierDetection(
-        interval=10, base_ejection_time=30, max_ejection_percent=10, consecutive_failures=5,
+        interval=10,
+        base_ejection_time=30,
+        max_ejection_percent=10,
+        consecutive_failures=5,
         failure_percentage=FailurePercentage(threshold=85),
-    )  # fmt: skip
+    )
     assert config.balancing.outlier_detection == expected
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import Etcd
+from tests.servers.ports import free_port
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SHARED = {"replicas.py"}
@@ -106,7 +107,8 @@ SHOWN = {
 """What each prints, in this order, with more between."""
 
 
-async def run(name: str, *arguments: str) -> list[str]:
+async def run(name: str, *arguments: str, fails: bool = False) -> list[str]:
+    """The lines that it prints; if it is to fail, those of stderr."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(EXAMPLES / f"{name}.py"),
@@ -121,8 +123,8 @@ async def run(name: str, *arguments: str) -> list[str]:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, err.decode()
-    return out.decode().splitlines()
+    assert process.returncode == int(fails), err.decode()
+    return (err if fails else out).decode().splitlines()
 
 
 def check(name: str, lines: list[str]) -> None:
@@ -143,6 +145,23 @@ async def test_an_example_shows_its_feature(name: str) -> None:
 async def test_an_example_over_etcd(name: str, shared_etcd: Etcd) -> None:
     """The example shows the same over etcd."""
     check(name, await run(name, f"{shared_etcd.url}/{secrets.token_hex(4)}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("frameworks", r"This example needs an etcd, by default at 127\.0\.0\.1:2379: .*Connection refused"),
+        (
+            "blocking",
+            r"No instance of `demo` is connected after 5 s\. Is a server registered at etcd://127\.0\.0\.1:\d+\?",
+        ),
+    ],
+)
+async def test_an_example_without_what_it_needs(name: str, said: str) -> None:
+    """Without an etcd the example gives up within seconds and says what it misses, without a traceback."""
+    lines = await run(name, f"etcd://127.0.0.1:{free_port()}", fails=True)
+    assert re.fullmatch(said, lines[-1])
+    assert "Traceback" not in "\n".join(lines)
 
 
 def test_every_example_is_listed_and_tested() -> None:

@@ -6,12 +6,17 @@ import asyncio
 import re
 import time
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 
 import grpc_registry
-from grpc_registry import Instance
+from grpc_registry import Instance, Snapshot
+from grpc_registry.arguments import MOST_TTL
+from grpc_registry.etcd.registry import EtcdRegistry
+from grpc_registry.url import EtcdUrl
 from tests.integration.registry.conftest import Connect, crash
 from tests.servers import Etcd
 from tests.watching import ids, until
@@ -46,12 +51,53 @@ async def test_a_living_process_outlives_its_ttl(own: Connect) -> None:
             await until(watch, lambda _: True, seconds=4)
 
 
+async def test_the_longest_ttl_is_granted(shared: Connect) -> None:
+    """What `connect` allows at most etcd grants."""
+    async with shared(ttl=MOST_TTL) as registry:
+        await registry.register(Instance("product", "10.0.0.1:1")).wait_registered()
+        assert [listing.lease_ttl for listing in await registry.list()] == [MOST_TTL]
+
+
+async def test_a_lease_that_etcd_will_not_grant_is_warned_of_once(
+    shared_etcd: Etcd, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refusal that stays one is said, and the tries that follow do not say it again."""
+    url = EtcdUrl((shared_etcd.endpoints,), prefix)
+    registry = EtcdRegistry(url, ttl=MOST_TTL + 1, timeout=1, close_timeout=1, rng=Random(1))  # past `connect`
+    async with registry:
+        registration = registry.register(Instance("product", "10.0.0.1:1"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(registration.wait_registered(), 1)
+    [refusal] = [message for message in caplog.messages if "too large lease TTL" in message]
+    assert refusal.startswith(f"registry {url} refuses: etcd at ")
+
+
+async def test_two_processes_with_one_id_say_so_once(shared: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """However often they take it from each other, each of them logs one line for a start."""
+    async with shared() as one, shared() as other, shared() as reader, aclosing(reader.watch("product")) as watch:
+        first = one.register(Instance("product", "10.0.0.1:1", id="a"))
+        await first.wait_registered()
+        second = other.register(Instance("product", "10.0.0.2:1", id="a"))
+        for address in ("10.0.0.2:1", "10.0.0.1:1") * 3:
+            await until(watch, partial(is_at, address))
+        assert sorted(message.partition(" was ")[2] for message in caplog.messages) == [
+            "registered by 10.0.0.1:1: taking it over",
+            "registered by 10.0.0.2:1: taking it over",
+        ]
+        await second.close()
+
+
+def is_at(address: str, snapshot: Snapshot) -> bool:
+    """Whether the one instance has that address."""
+    return [instance.address for instance in snapshot.instances] == [address]
+
+
 async def test_the_granted_ttl_counts(tmp_path: Path) -> None:
     """etcd grants no lease shorter than one and a half elections; what it granted is kept, not what was asked."""
     server = Etcd(tmp_path, flags=["--heartbeat-interval=200", "--election-timeout=2000"])
     try:
         await asyncio.to_thread(server.start)
-        async with grpc_registry.connect(server.url, ttl=1) as registry:
+        async with grpc_registry.connect(server.url, ttl=2) as registry:
             registration = registry.register(Instance("product", "10.0.0.1:1"))
             await registration.wait_registered()
             assert [listing.lease_ttl for listing in await registry.list()] == [3]

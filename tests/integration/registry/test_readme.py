@@ -11,6 +11,7 @@ from asyncio.subprocess import PIPE
 from contextlib import aclosing
 from pathlib import Path
 
+import grpc
 import pytest
 
 import grpc_registry
@@ -59,7 +60,7 @@ async def test_the_first_two_minutes(examples: list[Path], etcd: Etcd) -> None:
 async def test_more_than_one_core(examples: list[Path], etcd: Etcd) -> None:
     """The workers of the README are four instances with ports of their own on one host; SIGTERM drains all of them."""
     async with grpc_registry.connect(etcd.url) as registry, asyncio.timeout(60):
-        process = await asyncio.create_subprocess_exec(sys.executable, examples[2], etcd.url, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(sys.executable, examples[3], etcd.url, start_new_session=True)
         try:
             workers = await instances(registry, 4)
             assert {worker.host for worker in workers} == {socket.gethostname()}
@@ -81,9 +82,25 @@ async def instances(registry: Registry, number: int) -> tuple[Instance, ...]:
     raise AssertionError
 
 
+async def test_a_blocking_server(examples: list[Path], etcd: Etcd) -> None:
+    """The blocking server of the README is found while it serves, and drained on SIGTERM."""
+    async with grpc_registry.connect(etcd.url) as registry, asyncio.timeout(30):
+        process = await asyncio.create_subprocess_exec(sys.executable, examples[2], etcd.url)
+        try:
+            [instance] = await instances(registry, 1)
+            async with grpc.aio.insecure_channel(instance.address) as channel:
+                await channel.channel_ready()
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+            await instances(registry, 0)
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
 async def test_testing_without_etcd(examples: list[Path]) -> None:
     """The example of an outage in memory prints what its comments say."""
-    process = await asyncio.create_subprocess_exec(sys.executable, examples[3], stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, examples[4], stdout=PIPE)
     output, _ = await process.communicate()
     first, second, third = output.decode().splitlines()
     assert "id='a'" in first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import secrets
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,7 @@ def test_a_config_is_removed(environ: dict[str, str], space: MemorySpace, capsys
         ),
         ('{"loadBalancingConfig": [{"nearest": {}}]}', "loadBalancingConfig: must be a list with a known policy ("),
         ("{", "service config: is not JSON: "),
+        ("[]", "[]: No such file or directory; FILE is a file, '-', or a JSON object '{...}'"),
     ],
 )
 def test_an_invalid_config_is_status_2_and_nothing_is_written(
@@ -232,6 +234,35 @@ def test_policies_of_ones_own_are_allowed_by_name(environ: dict[str, str], space
         assert space.configs == {"product": text}
 
 
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        (CONFIG, []),
+        ('{"methodConfg": []}', ["methodConfg: is no known field"]),
+        ('{"methodConfig": [{"timeOut": "1s"}, {}], "x": 1}', ["x: is no", "methodConfig[0].timeOut: is no"]),
+        ('{"loadBalancingConfig": [{"ring_hash": {}}]}', ["ring_hash without requestHashHeader: each call"]),
+        ('{"loadBalancingConfig": [{"ring_hash": {"requestHashHeader": "x-user"}}]}', []),
+    ],
+)
+def test_what_is_hardly_meant_is_warned_of(
+    text: str, warnings: list[str], environ: dict[str, str], space: MemorySpace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A config with a mistyped field, or a hash of nothing, is set, since it is valid, and a line says what is odd."""
+    assert main(["config", "set", "product", text], environ) == 0
+    assert space.configs == {"product": text}
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(warnings)
+    assert all(line.startswith(f"meshctl: warning: {start}") for line, start in zip(lines, warnings, strict=True))
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    """`meshctl --version` prints it and ends."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"meshctl {version('grpc-registry')}\n"
+
+
 def test_a_file_that_cannot_be_read_is_status_2(
     environ: dict[str, str], space: MemorySpace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,7 +270,7 @@ def test_a_file_that_cannot_be_read_is_status_2(
     missing, binary = tmp_path / "missing.json", tmp_path / "binary.json"
     binary.write_bytes(b'{"a": "\xff"}')
     for file, reason in (
-        (missing, "No such file or directory"),
+        (missing, "No such file or directory; FILE is a file, '-', or a JSON object '{...}'"),
         (binary, "is not UTF-8: invalid start byte at byte 7"),
     ):
         assert main(["config", "set", "product", str(file)], environ) == 2

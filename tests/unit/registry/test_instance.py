@@ -30,6 +30,8 @@ def test_addresses_that_grpc_can_dial_are_taken(address: str) -> None:
         ({"address": "10.0.0.1:65536"}, "address '10.0.0.1:65536'"),
         ({"address": "::1:5"}, "address '::1:5'"),
         ({"address": 5}, "address 5"),
+        ({"address": "0.0.0.0:50051"}, "address '0.0.0.0:50051': is where a server listens"),
+        ({"address": "[::]:50051"}, "address '[::]:50051': is where a server listens"),
         ({"id": ""}, "instance id ''"),
         ({"id": "a/b"}, "instance id 'a/b'"),
         ({"id": "a b"}, "instance id 'a b'"),

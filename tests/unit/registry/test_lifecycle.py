@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -211,3 +212,35 @@ async def test_a_signal_drains_and_a_second_one_stops(scene: Scene, number: sign
         async with asyncio.timeout(5):
             await lifecycle.wait()
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"propagation_delay": -1}, ValueError, "propagation_delay -1: a number of seconds, 0 or more"),
+        ({"propagation_delay": "1"}, TypeError, "propagation_delay '1'"),
+        ({"grace": float("nan")}, ValueError, "grace nan"),
+        ({"grace": None}, TypeError, "grace None"),
+    ],
+)
+async def test_a_time_that_is_none_is_refused(
+    scene: Scene, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """It is named before the server is started."""
+    with pytest.raises(error, match=message):
+        await scene.serving(**options).__aenter__()
+    assert scene.listed() == []
+
+
+async def test_what_cannot_be_served_is_refused(scene: Scene) -> None:
+    """A blocking server, no instance, and what is no instance, get an error that says what is needed."""
+    blocking: Any = grpc.server(ThreadPoolExecutor(1))
+    wrong: Any = "product"
+    with pytest.raises(TypeError, match=r"server <grpc._server._Server .*>: a grpc.aio server;"):
+        await serving(blocking, scene.registry, scene.instance).__aenter__()
+    with pytest.raises(ValueError, match="at least one Instance"):
+        await serving(scene.server, scene.registry).__aenter__()
+    with pytest.raises(TypeError, match="'product': an Instance, such as"):
+        await serving(scene.server, scene.registry, wrong).__aenter__()
+    with pytest.raises(TypeError, match="'product': an Instance, such as"):
+        scene.registry.register(wrong)

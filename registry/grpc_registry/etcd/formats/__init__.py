@@ -12,10 +12,13 @@ _NAMED: dict[str, Format] = {"kratos": Kratos(), "go-zero": GoZero()}
 
 
 def format_of(form: Format | str) -> Format:
-    """A format, or the one of that name with its framework's defaults. Raises `ValueError` for another name."""
-    if not isinstance(form, str):
-        return form
-    try:
+    """A format, or the one of that name with its framework's defaults.
+
+    Raises `ValueError` for another name, `TypeError` for neither.
+    """
+    if isinstance(form, str) and form in _NAMED:
         return _NAMED[form]
-    except KeyError:
-        raise ValueError(f"format {form!r}: {', '.join(map(repr, _NAMED))}, or a Format") from None
+    if isinstance(form, Format):
+        return form
+    wrong = ValueError if isinstance(form, str) else TypeError
+    raise wrong(f"format {form!r}: {', '.join(map(repr, _NAMED))}, or a Format")

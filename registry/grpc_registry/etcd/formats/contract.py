@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from grpc_registry.etcd.naming import Decoded
 from grpc_registry.instance import Instance
 
 
+@runtime_checkable
 class Format(Protocol):
     """Where an instance stands in etcd, and as what. Pure: it reads and writes bytes, and nothing else."""
 

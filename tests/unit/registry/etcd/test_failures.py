@@ -18,6 +18,7 @@ from grpc_registry.etcd.failures import Failure, classify, translated
         (grpc.StatusCode.UNAUTHENTICATED, "etcdserver: invalid auth token", Failure.STALE_TOKEN),
         (grpc.StatusCode.INVALID_ARGUMENT, "etcdserver: revision of auth store is old", Failure.STALE_TOKEN),
         (grpc.StatusCode.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", Failure.COMPACTED),
+        (grpc.StatusCode.OUT_OF_RANGE, "etcdserver: too large lease TTL", Failure.REFUSED),
         (grpc.StatusCode.NOT_FOUND, "etcdserver: requested lease not found", Failure.LEASE_GONE),
         (grpc.StatusCode.NOT_FOUND, "etcdserver: something else", Failure.REFUSED),
         (grpc.StatusCode.INVALID_ARGUMENT, "etcdserver: authentication failed", Failure.REFUSED),
