@@ -12,26 +12,17 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from grpc_balancer.pickers.compared import Compared, Drawing, few_or_many
 from grpc_balancer.pickers.contract import CallInfo, Candidate, Picker
-from grpc_balancer.pickers.excluding import SCAN_AT_MOST, Excluding
-from grpc_balancer.pickers.sampling import WeightedSampler, per_weight
 
 
 def least_outstanding(candidates: Sequence[Candidate], rng: random.Random) -> Picker:
     """The picker for that many candidates."""
-    if len(candidates) <= SCAN_AT_MOST:
-        return ScanAll(candidates, rng)
-    return BetterOfTwo(candidates, rng)
+    return few_or_many(candidates, rng, ScanAll, BetterOfTwo)
 
 
-class LeastOutstanding(Excluding):
+class LeastOutstanding(Compared):
     """What the two ways to look have in common."""
-
-    def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
-        super().__init__(candidates, rng)
-        self._random = rng.random
-        self._loads = [candidate.load for candidate in candidates]
-        self._per_weight = per_weight([candidate.weight for candidate in candidates])
 
     def scores(self, call: CallInfo) -> Sequence[float]:
         """The calls in progress, and what failures weigh, as they would be at an endpoint of mean weight."""
@@ -65,15 +56,11 @@ class ScanAll(LeastOutstanding):
         return f"<LeastOutstanding of {len(self.candidates)}, all compared>"
 
 
-class BetterOfTwo(LeastOutstanding):
+class BetterOfTwo(LeastOutstanding, Drawing):
     """The lesser of outstanding / weight of two different endpoints, drawn by weight; of equals, the first drawn.
 
     The weight is in the draw, so the comparison must not count it again for idle endpoints: hence no u here.
     """
-
-    def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
-        super().__init__(candidates, rng)
-        self._draw = WeightedSampler([candidate.weight for candidate in candidates], rng)
 
     def pick(self, call: CallInfo) -> Candidate:
         first, second = self._draw.two()

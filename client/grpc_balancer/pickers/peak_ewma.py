@@ -15,27 +15,21 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from grpc_balancer.pickers.compared import Compared, Drawing, few_or_many
 from grpc_balancer.pickers.contract import CallInfo, Candidate, Picker
-from grpc_balancer.pickers.excluding import SCAN_AT_MOST, Excluding
-from grpc_balancer.pickers.sampling import WeightedSampler, per_weight
 
 
 def peak_ewma(candidates: Sequence[Candidate], rng: random.Random) -> Picker:
     """The picker for that many candidates."""
-    if len(candidates) <= SCAN_AT_MOST:
-        return ScanAll(candidates, rng)
-    return BetterOfTwo(candidates, rng)
+    return few_or_many(candidates, rng, ScanAll, BetterOfTwo)
 
 
-class PeakEwma(Excluding):
+class PeakEwma(Compared):
     """What the two ways to look have in common."""
 
     def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
         super().__init__(candidates, rng)
-        self._random = rng.random
         self._clock = candidates[0].load.clock
-        self._loads = [candidate.load for candidate in candidates]
-        self._per_weight = per_weight([candidate.weight for candidate in candidates])
 
     def scores(self, call: CallInfo) -> Sequence[float]:
         """Seconds: the latency times the calls in progress, with one more, as at an endpoint of mean weight."""
@@ -80,15 +74,11 @@ class ScanAll(PeakEwma):
         return f"<PeakEwma of {len(self.candidates)}, all compared>"
 
 
-class BetterOfTwo(PeakEwma):
+class BetterOfTwo(PeakEwma, Drawing):
     """The lesser cost of two different endpoints, drawn by weight; of equals, the first drawn.
 
     The weight is in the draw, so only calls in progress are counted by weight here, and the call to be placed is not.
     """
-
-    def __init__(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
-        super().__init__(candidates, rng)
-        self._draw = WeightedSampler([candidate.weight for candidate in candidates], rng)
 
     def pick(self, call: CallInfo) -> Candidate:
         first, second = self._draw.two()
