@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from tests.servers import Etcd, EtcdCluster, Nats, Postgres, Valkey
+from tests.servers import Etcd, EtcdCluster, Nats, NatsCluster, Postgres, Valkey
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("shop", parent=settings.default, deadline=None)
+settings.load_profile("shop")
 
 
 @pytest.fixture
@@ -48,6 +53,16 @@ def nats(tmp_path: Path) -> Iterator[Nats]:
         yield server.start()
     finally:
         server.kill()
+
+
+@pytest.fixture
+def nats_cluster(tmp_path: Path) -> Iterator[NatsCluster]:
+    """A cluster of three NATS servers of the test's own."""
+    cluster = NatsCluster(tmp_path / "nats_cluster")
+    try:
+        yield cluster.start()
+    finally:
+        cluster.kill()
 
 
 @pytest.fixture(scope="session")

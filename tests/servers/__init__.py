@@ -5,10 +5,10 @@ They are plain synchronous classes, so that a script can use them as well as a f
 """
 
 from tests.servers.etcd import Etcd, EtcdCluster
-from tests.servers.nats import Nats
+from tests.servers.nats import Nats, NatsCluster
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 from tests.servers.process import NotReady, ServerProcess
 from tests.servers.valkey import Valkey
 
-__all__ = ["Etcd", "EtcdCluster", "Nats", "NotReady", "Postgres", "ServerProcess", "Valkey", "free_port"]
+__all__ = ["Etcd", "EtcdCluster", "Nats", "NatsCluster", "NotReady", "Postgres", "ServerProcess", "Valkey", "free_port"]

@@ -129,6 +129,7 @@ class ServerProcess:
     def pause(self) -> None:
         """Freeze the server (SIGSTOP): its connections stay open and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)  # until then some of its threads still run
 
     def resume(self) -> None:
         """Let a frozen server go on (SIGCONT)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
@@ -39,6 +40,16 @@ def current() -> RequestContext | None:
 def enter(context: RequestContext) -> None:
     """Make `context` the current one of this task. A call is a task of its own, so nothing needs to be put back."""
     _current.set(context)
+
+
+@contextmanager
+def entered(context: RequestContext) -> Iterator[None]:
+    """Make `context` the current one inside of the block, for tasks that serve one thing after another."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def new_request_id() -> str:

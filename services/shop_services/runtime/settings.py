@@ -22,6 +22,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgres", "postgresql+asyncpg")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
+_MAIL_ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 
 T = TypeVar("T")
@@ -47,8 +48,11 @@ class Settings:
     """REGISTRY_URL: `etcd://` (TLS: `etcds://`) with one or several endpoints, or `memory://`."""
     database_url: str = field(default="", repr=False)
     """DATABASE_URL: `sqlite:///FILE` or `postgresql://…`. Empty: a SQLite file for each service in `data`."""
-    nats_url: str = field(default="", repr=False)
-    """NATS_URL: `nats://…`. Empty: the embedded default."""
+    nats_url: str = field(default="nats://127.0.0.1:4222", repr=False)
+    """NATS_URL: `nats://` (TLS: `tls://`) with one or several servers of a cluster, `[user:password@]host:port,…`, or
+    `memory://` for a bus inside of one process."""
+    stream_replicas: int = 1
+    """SHOP_STREAM_REPLICAS: how many servers of the NATS cluster keep each message."""
     cache_url: str = field(default="", repr=False)
     """CACHE_URL: `redis://…`. Empty: in memory."""
     host: str = "127.0.0.1"
@@ -65,6 +69,16 @@ class Settings:
     """SHOP_VERSION: the build, as shown in the registry."""
     data: Path = Path(".shop")
     """SHOP_DATA: the directory of embedded databases."""
+    concurrency: int = 0
+    """SHOP_CONCURRENCY: how many messages a worker handles at a time; 0 is the default of its topic."""
+    order_timeout: float = 900.0
+    """SHOP_ORDER_TIMEOUT: how old an order that is not paid may become before it fails."""
+    order_stuck: float = 30.0
+    """SHOP_ORDER_STUCK: how long an order may make no progress before its message is sent again; doubled each time."""
+    smtp_url: str = field(default="smtp://127.0.0.1:1025", repr=False)
+    """SHOP_SMTP_URL: `smtp://[user:password@]host:port`, with `?starttls` where it must encrypt; TLS: `smtps://`."""
+    mail_from: str = "shop@shop.example"
+    """SHOP_MAIL_FROM: the address that e-mails come from."""
     database_pool: int = 8
     """SHOP_DATABASE_POOL: connections that a process keeps to its database at most."""
     cache_max_entries: int = 100_000
@@ -91,7 +105,15 @@ class Settings:
     def __post_init__(self) -> None:
         _url("REGISTRY_URL", self.registry_url, ("etcd", "etcds", "memory"))
         _url("DATABASE_URL", self.database_url, _DATABASE_SCHEMES, optional=True)
-        _url("NATS_URL", self.nats_url, ("nats", "tls"), optional=True)
+        _url("NATS_URL", self.nats_url, ("nats", "tls", "memory"))
+        _require("NATS_URL", _names_servers(self.nats_url), "a URL with hosts and ports, separated by commas")
+        _require("SHOP_STREAM_REPLICAS", self.stream_replicas in (1, 3, 5), "1, 3 or 5")
+        _require("SHOP_CONCURRENCY", 0 <= self.concurrency <= 1000, "a whole number from 1 to 1,000; 0 is the default")
+        _require("SHOP_ORDER_TIMEOUT", 0 < self.order_timeout <= 604_800, "seconds, more than 0 and at most 604,800")
+        _require("SHOP_ORDER_STUCK", 0 < self.order_stuck <= 3600, "seconds, more than 0 and at most 3,600")
+        _url("SHOP_SMTP_URL", self.smtp_url, ("smtp", "smtps"))
+        _require("SHOP_SMTP_URL", _names_mail_server(self.smtp_url), "[user:password@]host:port after smtp://")
+        _require("SHOP_MAIL_FROM", _MAIL_ADDRESS.fullmatch(self.mail_from) is not None, "an e-mail address")
         _url("CACHE_URL", self.cache_url, ("redis", "rediss", "valkey", "unix"), optional=True)
         _require("SHOP_HOST", _is_host(self.host), "an IP address or a host name")
         _require("SHOP_PORT", 0 <= self.port <= 65535, "a port from 0 to 65535; 0 chooses a free one")
@@ -185,6 +207,12 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "version": ("SHOP_VERSION", _text),
     "data": ("SHOP_DATA", _path),
     "database_pool": ("SHOP_DATABASE_POOL", _number),
+    "stream_replicas": ("SHOP_STREAM_REPLICAS", _number),
+    "concurrency": ("SHOP_CONCURRENCY", _number),
+    "order_timeout": ("SHOP_ORDER_TIMEOUT", _seconds),
+    "order_stuck": ("SHOP_ORDER_STUCK", _seconds),
+    "smtp_url": ("SHOP_SMTP_URL", _text),
+    "mail_from": ("SHOP_MAIL_FROM", _text),
     "cache_max_entries": ("SHOP_CACHE_MAX_ENTRIES", _number),
     "cache_max_bytes": ("SHOP_CACHE_MAX_BYTES", _number),
     "log_level": ("SHOP_LOG_LEVEL", _text),
@@ -213,6 +241,26 @@ def _url(variable: str, url: str, schemes: tuple[str, ...], *, optional: bool = 
         return
     allowed = " or ".join(f"{scheme}://" for scheme in schemes)
     _require(variable, "://" in url and urlsplit(url).scheme in schemes, f"a URL that begins with {allowed}")
+
+
+def _names_servers(url: str) -> bool:
+    """Whether each part of a URL with several servers names one. `memory://` has none."""
+    scheme, _, servers = url.partition("://")
+    return scheme == "memory" or all(_is_server(f"{scheme}://{server}") for server in servers.split(","))
+
+
+def _names_mail_server(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.path in ("", "/") and parts.query in ("", "starttls") and _is_server(url)
+
+
+def _is_server(url: str) -> bool:
+    """Whether a URL names a host, and a port if any."""
+    try:
+        parts = urlsplit(url)
+        return parts.port != 0 and _is_host(parts.hostname or "")
+    except ValueError:  # of a port that is none
+        return False
 
 
 def _is_host(text: str) -> bool:

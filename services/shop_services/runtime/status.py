@@ -1,4 +1,4 @@
-"""From an error of ours to what goes over the wire: a google.rpc.Status in `grpc-status-details-bin`, within bounds.
+"""From an error of ours to what goes over the wire, a google.rpc.Status in `grpc-status-details-bin`, and back.
 
 A status travels in HTTP/2 trailers, which peers refuse beyond some 8 KB. So its parts are cut to size here, once.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import grpc
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2 as rpc
 from google.rpc import status_pb2
 
@@ -42,6 +42,21 @@ def make_status(code: grpc.StatusCode, message: str, details: Iterable[Message],
             left -= size
     status.details.extend(packed)
     return status
+
+
+def info_of(error: grpc.aio.AioRpcError) -> rpc.ErrorInfo:
+    """The ErrorInfo of a failed call, which tells errors apart by their `reason`; an empty one if it came with none."""
+    info = rpc.ErrorInfo()
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            try:
+                details = status_pb2.Status.FromString(value).details
+            except DecodeError:
+                continue
+            for detail in details:
+                if detail.Is(rpc.ErrorInfo.DESCRIPTOR) and detail.Unpack(info):
+                    return info
+    return info
 
 
 def _shortened(request: rpc.BadRequest, limit: int) -> rpc.BadRequest:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from shop_services.runtime.settings import SettingError
+from shop_services.storage.sqlite import creator
 
 UNIT = "shop_unit"
 TRANSACTION, SNAPSHOT, READING = "transaction", "snapshot", "reading"
@@ -71,7 +72,7 @@ def _sqlite(url: sa.URL, bounds: dict[str, Any]) -> AsyncEngine:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError("DATABASE_URL", f"cannot make the directory {directory}: {error.strerror}") from None
-    engine = create_async_engine(url, connect_args={"timeout": WAIT}, **bounds)
+    engine = create_async_engine(url, async_creator=creator(url, timeout=WAIT), **bounds)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -7,30 +7,25 @@ kept for a day. A failed request leaves no reply: repeated, it is tried again.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
-import structlog
 from google.protobuf.message import Message
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shop_services.runtime.errors import DomainError, InvalidArgument
+from shop_services.runtime.errors import InvalidArgument
 from shop_services.runtime.times import Clock
 from shop_services.storage.columns import UtcDateTime
 from shop_services.storage.database import ATTEMPTS, Database
 from shop_services.storage.failures import Contended
+from shop_services.storage.sweeping import SWEEP_BATCH, sweeping
 
 KEPT = timedelta(days=1)
 """How long a reply is kept at least."""
-_SWEEP_EVERY = 600.0
-_SWEEP_BATCH = 1000
-
-_log = structlog.get_logger(__name__)
 
 D = TypeVar("D")
 Reply = TypeVar("Reply", bound=Message)
@@ -147,29 +142,13 @@ class Replies:
         key = sa.tuple_(table.c.request_type, table.c.request_id)
 
         async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(table.delete().where(key.in_(old.limit(_SWEEP_BATCH))))).rowcount
+            return (await connection.execute(table.delete().where(key.in_(old.limit(SWEEP_BATCH))))).rowcount
 
         return await self.database.atomically(work)
 
-    @asynccontextmanager
-    async def sweeping(self) -> AsyncIterator[None]:
+    def sweeping(self) -> AbstractAsyncContextManager[None]:
         """Sweep every ten minutes inside of the block."""
-        task = asyncio.create_task(self._sweep_for_ever(), name=f"sweep {self.table.name}")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    async def _sweep_for_ever(self) -> None:
-        while True:
-            try:
-                while await self.sweep() == _SWEEP_BATCH:
-                    pass
-            except (DomainError, sa.exc.SQLAlchemyError) as error:
-                _log.warning("sweep_failed", table=self.table.name, error=type(error).__name__)
-            await asyncio.sleep(_SWEEP_EVERY)
+        return sweeping(self.table.name, self.sweep)
 
 
 class _ClaimedError(Exception):

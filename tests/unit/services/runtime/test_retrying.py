@@ -15,6 +15,7 @@ from grpc_balancer.testing import ManualResolver
 from grpc_registry import Instance, Snapshot
 from shop.cache.v1 import cache_pb2
 from shop.order.v1 import order_pb2
+from shop.payment.v1 import payment_pb2
 from shop.product.v1 import inventory_pb2, product_pb2
 from shop.product.v1.product_pb2_grpc import ProductServiceServicer, ProductServiceStub
 from shop.product.v1.product_pb2_grpc import add_ProductServiceServicer_to_server as add_to_server
@@ -24,7 +25,7 @@ from shop_services.runtime.retrying import idempotent_methods, service_config
 
 METHODS: dict[str, MethodDescriptor] = {
     f"{service.full_name}/{method.name}": method
-    for file in (user_pb2, product_pb2, inventory_pb2, order_pb2, cache_pb2)
+    for file in (user_pb2, product_pb2, inventory_pb2, order_pb2, cache_pb2, payment_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
@@ -42,7 +43,7 @@ def test_reading_has_no_side_effects(name: str) -> None:
 
 
 def test_the_mutations_that_may_be_repeated() -> None:
-    """Marked as idempotent are those by order id, by a request id that is required, and a cache's by their nature."""
+    """Marked as idempotent are those by order id or key, by a request id that is required, and some by their nature."""
     assert {name.partition(".v1.")[2] for name in METHODS if level(name) == MethodOptions.IDEMPOTENT} == {
         "InventoryService/ReserveStock",
         "InventoryService/ReleaseStock",
@@ -52,6 +53,10 @@ def test_the_mutations_that_may_be_repeated() -> None:
         "CacheService/Delete",
         "CacheService/Clear",
         "CacheService/BatchSet",
+        "PaymentService/AuthorizePayment",
+        "PaymentService/CapturePayment",
+        "PaymentService/RefundPayment",
+        "PaymentSimulatorService/SetFaults",
     }
 
 

@@ -17,6 +17,7 @@ def test_an_empty_environment_is_the_embedded_default() -> None:
     settings = Settings.from_environment({"DATABASE_URL": "", "SHOP_PORT": "  "})
     assert (settings.host, settings.port, settings.weight, settings.data) == ("127.0.0.1", 0, 100, Path(".shop"))
     assert settings.registry_url == "etcd://127.0.0.1:2379"
+    assert settings.nats_url == "nats://127.0.0.1:4222"
     assert settings.database("user") == "sqlite:///.shop/user.db"
 
 
@@ -26,7 +27,13 @@ def test_each_variable_reaches_its_setting() -> None:
         {
             "REGISTRY_URL": "etcds://u:p@a:1,b:2",
             "DATABASE_URL": "postgresql://shop:pw@db/shop",
-            "NATS_URL": "nats://n:4222",
+            "NATS_URL": "nats://u:p@n:4222,m:4222",
+            "SHOP_STREAM_REPLICAS": "3",
+            "SHOP_CONCURRENCY": "5",
+            "SHOP_ORDER_TIMEOUT": "60",
+            "SHOP_ORDER_STUCK": "0.5",
+            "SHOP_SMTP_URL": "smtp://mail:pw@m:587?starttls",
+            "SHOP_MAIL_FROM": "orders@m.example",
             "CACHE_URL": "redis://c:6379",
             "SHOP_HOST": ALL,
             "SHOP_PORT": "50051",
@@ -43,7 +50,10 @@ def test_each_variable_reaches_its_setting() -> None:
     )
     assert settings.registry_url == "etcds://u:p@a:1,b:2"
     assert settings.database("user") == "postgresql://shop:pw@db/shop"
-    assert (settings.nats_url, settings.cache_url) == ("nats://n:4222", "redis://c:6379")
+    assert (settings.nats_url, settings.cache_url) == ("nats://u:p@n:4222,m:4222", "redis://c:6379")
+    assert (settings.stream_replicas, settings.concurrency) == (3, 5)
+    assert (settings.order_timeout, settings.order_stuck) == (60.0, 0.5)
+    assert (settings.smtp_url, settings.mail_from) == ("smtp://mail:pw@m:587?starttls", "orders@m.example")
     assert (settings.bind, settings.address(50051)) == (f"{ALL}:50051", "10.0.0.7:50051")
     assert (settings.weight, settings.zone, settings.version, settings.data) == (200, "a", "1.4.0", Path("/data"))
     assert (settings.database_pool, settings.log_level) == (3, "debug")
@@ -71,6 +81,18 @@ def test_an_ipv6_address_is_bracketed() -> None:
         ("REGISTRY_URL", "http://127.0.0.1:2379"),
         ("DATABASE_URL", "mysql://root:swordfish@db/shop"),
         ("NATS_URL", "http://n"),
+        ("NATS_URL", "nats://"),
+        ("NATS_URL", "nats://u:swordfish@n:4222,"),
+        ("NATS_URL", "nats://u:swordfish@n:x"),
+        ("SHOP_STREAM_REPLICAS", "2"),
+        ("SHOP_CONCURRENCY", "-1"),
+        ("SHOP_ORDER_TIMEOUT", "0"),
+        ("SHOP_ORDER_STUCK", "nan"),
+        ("SHOP_SMTP_URL", "http://u:swordfish@m"),
+        ("SHOP_SMTP_URL", "smtp://u:swordfish@"),
+        ("SHOP_SMTP_URL", "smtp://u:swordfish@m/inbox"),
+        ("SHOP_SMTP_URL", "smtp://u:swordfish@m?tls=yes"),
+        ("SHOP_MAIL_FROM", "nobody"),
         ("CACHE_URL", "memcached://user:swordfish@c"),
         ("SHOP_HOST", "no host"),
         ("SHOP_PORT", "65536"),
@@ -102,7 +124,12 @@ def test_a_wrong_value_is_refused_with_the_variables_name(variable: str, value: 
 
 def test_a_repr_holds_no_url() -> None:
     """Settings may be printed: URLs, which hold passwords, are left out."""
-    settings = Settings(registry_url="etcd://u:swordfish@a:1", database_url="postgresql://u:swordfish@db/x")
+    settings = Settings(
+        registry_url="etcd://u:swordfish@a:1",
+        database_url="postgresql://u:swordfish@db/x",
+        nats_url="nats://u:swordfish@n:4222",
+        smtp_url="smtps://u:swordfish@m",
+    )
     assert "swordfish" not in repr(settings)
 
 

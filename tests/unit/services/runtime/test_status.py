@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop_services.runtime.errors import InvalidArgument, NotFound
-from shop_services.runtime.status import MAX_DETAILS, MAX_MESSAGE, make_status, status_of
+from shop_services.runtime.status import DETAILS_KEY, MAX_DETAILS, MAX_MESSAGE, info_of, make_status, status_of
 
 
 @given(st.lists(st.tuples(st.text(max_size=400), st.text(max_size=400)), min_size=1, max_size=200))
@@ -37,3 +37,21 @@ def test_a_detail_that_does_not_fit_is_left_out() -> None:
     status = make_status(grpc.StatusCode.NOT_FOUND, "gone", NotFound("user", "x" * 10_000).details(), "r")
     kinds = [detail.TypeName() for detail in status.details]
     assert kinds == ["google.rpc.RequestInfo", "google.rpc.ErrorInfo"]
+
+
+def _failed(*trailers: tuple[str, str | bytes]) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(*trailers))
+
+
+def test_who_called_reads_the_reason_of_an_error() -> None:
+    """The ErrorInfo that the server put into the status comes out at the caller, whatever else is in there."""
+    sent = status_of(NotFound("user", "ann"), "r1").SerializeToString()
+    info = info_of(_failed(("x-request-id", "r1"), (DETAILS_KEY, sent)))
+    assert (info.reason, info.domain, dict(info.metadata)) == ("NOT_FOUND", "shop", {"kind": "user"})
+
+
+def test_an_error_without_details_has_no_reason() -> None:
+    """A status that is no message, has no ErrorInfo, or is not there gives an empty one."""
+    bare = make_status(grpc.StatusCode.NOT_FOUND, "gone", [], "r1").SerializeToString()
+    for trailers in ((), ((DETAILS_KEY, bare),), ((DETAILS_KEY, b"\xff"),)):
+        assert info_of(_failed(*trailers)) == rpc.ErrorInfo()

@@ -1,0 +1,1 @@
+"""Messages between services: a bus (JetStream, or in memory), and what ties it to a database (outbox, inbox)."""

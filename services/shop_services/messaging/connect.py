@@ -1,0 +1,22 @@
+"""From NATS_URL to a bus."""
+
+from __future__ import annotations
+
+from shop_services.messaging.bus import Bus
+from shop_services.messaging.jetstream import JetStreamBus
+from shop_services.messaging.memory import MemoryBus, shared_broker
+from shop_services.runtime.settings import Settings
+
+_MEMORY = "memory://"
+
+
+def connect_bus(settings: Settings, *, name: str) -> Bus:
+    """The bus that the settings name, for a process called `name`. To be called in a running event loop.
+
+    It connects in the background, so this neither waits nor fails. All buses of one `memory://NAME` in this process
+    share what is published.
+    """
+    worker = f"{name}/{settings.instance_id}"
+    if settings.nats_url.startswith(_MEMORY):
+        return MemoryBus(shared_broker(settings.nats_url.removeprefix(_MEMORY)), name=worker)
+    return JetStreamBus(settings.nats_url, name=worker, replicas=settings.stream_replicas)

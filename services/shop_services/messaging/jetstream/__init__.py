@@ -1,0 +1,6 @@
+"""The bus on NATS JetStream: topics are streams, handled by durable consumers, given up to a stream of dead letters."""
+
+from shop_services.messaging.jetstream.bus import JetStreamBus
+from shop_services.messaging.jetstream.streams import Limits
+
+__all__ = ["JetStreamBus", "Limits"]

@@ -1,0 +1,35 @@
+"""Reading a stream by subject, without a consumer: for the little that is kept of failures."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import nats.errors
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
+
+from shop_services.messaging.bus import BusUnavailable
+from shop_services.messaging.jetstream.connection import Connection
+from shop_services.messaging.jetstream.streams import stream_name
+
+_PATIENCE = 5.0  # seconds for a connection, and for each answer
+
+
+async def read(connection: Connection, stream: str, subject: str) -> AsyncIterator[RawStreamMsg]:
+    """The messages of a subject, which may have wildcards, oldest first. No stream is an empty one.
+
+    Raises:
+        BusUnavailable: the server did not answer.
+    """
+    after = 0
+    while True:
+        try:
+            link = await connection.link(_PATIENCE)
+            async with link.wait(_PATIENCE):
+                found = await link.jetstream.get_msg(stream_name(stream), seq=after + 1, subject=subject, next=True)
+        except NotFoundError:
+            return
+        except (TimeoutError, nats.errors.Error) as error:
+            raise BusUnavailable(f"{stream_name(stream)} cannot be read: {str(error) or 'NATS is away'}") from error
+        yield found
+        after = found.seq or after + 1
