@@ -1,0 +1,43 @@
+"""Payment providers on real servers, over SQLite and over PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+import grpc_registry
+from shop_services.payment.wiring import wire
+from shop_services.runtime.settings import Settings
+from shop_services.runtime.testing import running
+from tests.integration.payment.till import Start, Till
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'payment.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def start(database_url: str) -> AsyncIterator[Start]:
+    """Starts one more instance over the database of the test."""
+    async with AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(grpc_registry.connect("memory://"))
+
+        async def start() -> Till:
+            app = await stack.enter_async_context(wire(Settings(database_url=database_url), registry))
+            return Till(await stack.enter_async_context(running(app)))
+
+        yield start
+
+
+@pytest.fixture
+async def till(start: Start) -> Till:
+    """One instance."""
+    return await start()
