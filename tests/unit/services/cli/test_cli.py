@@ -14,6 +14,8 @@ import pytest
 from shop_services import cli
 from shop_services.launch.data import DataDirectory
 
+Process = tuple[str, tuple[str, ...], dict[str, str]]
+
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "shop_services.cli", *arguments]
@@ -32,6 +34,10 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["serve", "user", "--workers", "0"], "--workers: '0' is not a whole number from 1"),
         (["serve", "basket"], "SERVICE"),
         (["serve"], "SERVICE"),
+        (["worker", "refunds"], "TOPIC"),
+        (["worker"], "TOPIC"),
+        (["worker", "orders", "--concurrency", "many"], "--concurrency: 'many' is not a whole number"),
+        (["worker", "orders", "--concurrency", "-1"], "--concurrency: must be a whole number from 1"),
         (["up", "--replicas", "many"], "--replicas"),
         (["up", "--port", "-1"], "--port"),
         ([], "COMMAND"),
@@ -47,7 +53,9 @@ def test_a_wrong_flag_is_named(arguments: list[str], named: str, capsys: pytest.
     assert named in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["serve", "user"], ["serve", "user", "--workers", "2"], ["up"]])
+@pytest.mark.parametrize(
+    "command", [["serve", "user"], ["serve", "user", "--workers", "2"], ["worker", "orders"], ["up"]]
+)
 def test_a_wrong_variable_is_named_in_one_line(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +95,9 @@ def test_help_shows_the_commands() -> None:
     assert result.returncode == 0
     assert "up" in result.stdout
     assert "serve" in result.stdout
+    assert "worker" in result.stdout
+    assert "dlq" in result.stdout
+    assert "mail" in result.stdout
 
 
 def test_loads_no_service() -> None:
@@ -125,15 +136,21 @@ def test_ctrl_c_while_it_is_being_imported_ends_it_in_silence(tmp_path: Path) ->
     assert errors == ""
 
 
-def test_serve_becomes_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`shop serve` lets the service take its place, with flags that go before variables."""
-    became: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
+@pytest.fixture
+def became(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
+    """What this process would have become: path, command and variables."""
+    became: list[Process] = []
 
     def execve(path: str, command: tuple[str, ...], variables: dict[str, str]) -> None:
         became.append((path, command, variables))
         raise InterruptedError
 
     monkeypatch.setattr(os, "execve", execve)
+    return became
+
+
+def test_serve_becomes_the_service(became: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`shop serve` lets the service take its place, with flags that go before variables."""
     monkeypatch.setenv("SHOP_PORT", "1")
     monkeypatch.setenv("SHOP_ZONE", "a")
     assert cli.main(["serve", "cache", "--port", "50051", "--weight", "7"]) == 1
@@ -145,3 +162,25 @@ def test_serve_becomes_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
         "SHOP_WEIGHT": "7",
         "SHOP_ZONE": "a",
     }
+
+
+@pytest.mark.parametrize(
+    ("topic", "module"),
+    [("payments", ("shop_services.order.worker", "payments")), ("notifications", ("shop_services.notification",))],
+)
+def test_worker_becomes_the_worker(
+    became: list[Process], monkeypatch: pytest.MonkeyPatch, topic: str, module: tuple[str, ...]
+) -> None:
+    """`shop worker` lets the worker of the topic take its place, with flags that go before variables."""
+    monkeypatch.setenv("SHOP_CONCURRENCY", "1")
+    assert cli.main(["worker", topic, "--concurrency", "7"]) == 1
+    ((_, command, variables),) = became
+    assert command[3:] == module
+    assert variables["SHOP_CONCURRENCY"] == "7"
+
+
+def test_a_worker_refuses_a_bus_in_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker alone with a bus of its own would wait for ever: `memory://` ends it with 2."""
+    monkeypatch.setenv("NATS_URL", "memory://")
+    assert cli.main(["worker", "orders"]) == 2
+    assert capsys.readouterr().err.startswith("shop worker: NATS_URL: memory://")
