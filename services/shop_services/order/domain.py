@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from shop_services.order.saga import Event, Status, Step, step
 from shop_services.runtime.errors import FailedPrecondition, InvalidArgument
 from shop_services.runtime.money import Money, total
 
 KIND = "order"
 """What errors and etags call an order."""
 
-
-class Status(enum.StrEnum):
-    """How far an order has come. The names are those of the API."""
-
-    PENDING = "PENDING"
-    PROCESSING = "PROCESSING"
-    PAID = "PAID"
-    FULFILLED = "FULFILLED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing can come after it."""
-        return not NEXT[self]
-
-
-# What may follow what. Every change of an order goes through this table, whoever makes it.
-NEXT: Mapping[Status, frozenset[Status]] = {
-    Status.PENDING: frozenset({Status.PROCESSING, Status.FAILED, Status.CANCELLED}),
-    Status.PROCESSING: frozenset({Status.PAID, Status.FAILED, Status.CANCELLED}),
-    Status.PAID: frozenset({Status.FULFILLED, Status.FAILED, Status.CANCELLED}),
-    Status.FULFILLED: frozenset(),
-    Status.FAILED: frozenset(),
-    Status.CANCELLED: frozenset(),
-}
-
-# From where a user may call an order off. Later, stock is set aside or money is taken, and that must be undone as well.
-CANCELLABLE = frozenset({Status.PENDING})
+DEFAULT_PAYMENT_METHOD = "pm_card_visa"
+"""What pays if a caller names nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +65,27 @@ class Order:
 
     id: str
     user_id: str
+    payment_method: str
     items: tuple[Item, ...]
     history: tuple[Transition, ...]
 
     @classmethod
-    def recorded(cls, order_id: str, user_id: str, items: Iterable[Item], time: datetime) -> Order:
-        """A new order: PENDING, version 1."""
-        return cls(order_id, user_id, tuple(items), (Transition(1, Status.PENDING, "", time),))
+    def recorded(
+        cls, order_id: str, user_id: str, items: Iterable[Item], time: datetime, payment_method: str = ""
+    ) -> Order:
+        """A new order: PENDING, version 1. `payment_method` is a card's token; empty for the default."""
+        method = payment_method or DEFAULT_PAYMENT_METHOD
+        return cls(order_id, user_id, method, tuple(items), (Transition(1, Status.PENDING, "", time),))
 
     @property
     def weight(self) -> int:
         """About how many bytes it takes in a list, and never less: up to four a character, and some for the rest."""
         return 1500 + sum(4 * (len(item.product_name) + len(item.product_id)) + 100 for item in self.items)
+
+    @property
+    def create_time(self) -> datetime:
+        """When it was recorded."""
+        return self.history[0].time
 
     @property
     def total(self) -> Money:
@@ -132,29 +114,28 @@ class Order:
         """The order as it was at an earlier version."""
         return replace(self, history=self.history[:version])
 
-    def moved(self, status: Status, reason: str, time: datetime) -> Order:
-        """The order after a change of its status. Its version grows by one.
+    def after(self, event: Event, reason: str, time: datetime) -> tuple[Order, Step]:
+        """The order after something that happened to it, and what is to be done now. Its version grows by one.
 
         Raises:
-            FailedPrecondition: the table does not allow it; the message says from where to where.
+            TooLate: the saga has nothing for it.
         """
-        if status not in NEXT[self.status]:
-            raise self._refused(f"is {self.status} and cannot become {status}")
-        return replace(self, history=(*self.history, Transition(self.version + 1, status, reason, time)))
+        made = step(self.status, event)
+        history = (*self.history, Transition(self.version + 1, made.status, reason, time))
+        return replace(self, history=history), made
 
-    def cancelled(self, reason: str, time: datetime) -> Order:
-        """The order, called off by its user.
+    def cancelled(self, reason: str, time: datetime) -> tuple[Order, Step]:
+        """The order, called off by its user, and what is to be done now. The stock of a PAID one is released before.
 
         Raises:
-            FailedPrecondition: it has ended, also if it was cancelled before; or it has gone too far.
+            FailedPrecondition: it has ended, also if it was cancelled before.
         """
         if self.status.final:
-            raise self._refused(f"is {self.status} already")
-        if self.status not in CANCELLABLE:
-            raise self._refused(f"is {self.status}: it has gone too far to be cancelled")
-        return self.moved(Status.CANCELLED, reason, time)
+            raise self.refusal(f"is {self.status} already")
+        return self.after(Event.CANCELLED, reason, time)
 
-    def _refused(self, why: str) -> FailedPrecondition:
+    def refusal(self, why: str) -> FailedPrecondition:
+        """The error that says why something cannot be done with the order: "is FAILED already"."""
         return FailedPrecondition("ORDER_STATUS", f"{KIND}/{self.id}", f"{KIND} {self.id!r} {why}")
 
 

@@ -7,7 +7,8 @@ from contextlib import aclosing
 
 from shop.order.v1 import order_pb2 as pb
 from shop.order.v1 import order_pb2_grpc
-from shop_services.order.domain import KIND, Item, Line, Order, Status, Transition
+from shop_services.order.domain import KIND, Item, Line, Order, Transition
+from shop_services.order.saga import Status
 from shop_services.order.usecases import Orders
 from shop_services.runtime import money
 from shop_services.runtime.etags import etag
@@ -31,7 +32,7 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
     # ruff: noqa: N802
     async def CreateOrder(self, request: pb.CreateOrderRequest, context: Context) -> pb.CreateOrderResponse:
         lines = [Line(item.product_id, item.quantity) for item in request.items]
-        order = await self._orders.create(request.request_id, request.user_id, lines)
+        order = await self._orders.create(request.request_id, request.user_id, lines, request.payment_method)
         return pb.CreateOrderResponse(order=to_proto(order))
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Context) -> pb.GetOrderResponse:
@@ -64,9 +65,10 @@ def to_proto(order: Order) -> pb.Order:
         status=_STATUSES[order.status],
         status_reason=order.latest.reason,
         version=order.version,
-        create_time=to_timestamp(order.history[0].time),
+        create_time=to_timestamp(order.create_time),
         update_time=to_timestamp(order.latest.time),
         etag=etag(KIND, order.id, order.version),
+        payment_method=order.payment_method,
     )
 
 

@@ -1,7 +1,8 @@
 """The tables of orders, and the statements on them.
 
 `orders` repeats the status and the version of the latest transition: lists are filtered by the one, and changes are
-guarded by the other. Ids grow with time, so newest first is the primary key backwards.
+guarded by the other. Ids grow with time, so newest first is the primary key backwards. `due_time` is when the sweep
+looks at an order; it is NULL where nothing is left to do.
 
 An order is read by three statements that need no snapshot to agree: items never change, and of transitions there are
 only ever more, so that the last of the statements decides which state of the order is seen.
@@ -9,14 +10,19 @@ only ever more, so that the last of the statements decides which state of the or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shop_services.order.domain import KIND, Item, Order, Status, Transition
+from shop_services.messaging.inbox import inbox_table
+from shop_services.messaging.outbox import outbox_table
+from shop_services.order.domain import KIND, Item, Order, Transition
+from shop_services.order.saga import Command, Status
 from shop_services.runtime.errors import NotFound
 from shop_services.runtime.money import Money
 from shop_services.storage import Contended, Database, UtcDateTime, make_metadata, replies_table, violated_constraint
@@ -31,6 +37,12 @@ orders = sa.Table(
     sa.Column("user_id", sa.String(64), nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("payment_method", sa.String(64), nullable=False),
+    sa.Column("owes_release", sa.Boolean, nullable=False),
+    sa.Column("owes_refund", sa.Boolean, nullable=False),
+    sa.Column("nudges", sa.Integer, nullable=False),
+    sa.Column("due_time", UtcDateTime, nullable=True),
+    sa.Index("ix_orders_due_time", "due_time"),
     sa.Index("ix_orders_user_id_id", "user_id", "id"),
     sa.Index("ix_orders_status_id", "status", "id"),
 )
@@ -55,41 +67,109 @@ transitions = sa.Table(
     sa.Column("time", UtcDateTime, nullable=False),
 )
 replies = replies_table(metadata, "order")
+outbox = outbox_table(metadata, "order")
+inbox = inbox_table(metadata, "order")
+
+_OWED = {Command.RELEASE: orders.c.owes_release, Command.REFUND: orders.c.owes_refund}
+
+# Statements that every message needs are made once: making one takes as long as running it.
+_all = sa.select(orders.c.id, orders.c.user_id, orders.c.payment_method)
+_one = _all.add_columns(*_OWED.values()).where(orders.c.id == sa.bindparam("order_id"))
+_ids = sa.bindparam("ids", expanding=True)
+_items_of = sa.select(items).where(items.c.order_id.in_(_ids)).order_by(items.c.order_id, items.c.position)
+_history_of = (
+    sa.select(transitions)
+    .where(transitions.c.order_id.in_(_ids))
+    .order_by(transitions.c.order_id, transitions.c.version)
+)
+_move = orders.update().where(orders.c.id == sa.bindparam("moved"), orders.c.version == sa.bindparam("from_version"))
+_insert_order, _insert_items, _insert_transition = orders.insert(), items.insert(), transitions.insert()
 
 
 class RequestIdTakenError(Exception):
     """An order was recorded with this request id already; nothing was changed."""
 
 
-async def insert(connection: AsyncConnection, order: Order, request_id: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """An order that the sweep must look at, as it was found."""
+
+    order_id: str
+    due_time: datetime
+    nudges: int
+    owes: frozenset[Command]
+
+
+async def insert(connection: AsyncConnection, order: Order, request_id: str, due: datetime) -> None:
     """Record a new order, with its items and its first transition. Raises `RequestIdTakenError`."""
-    row = {"id": order.id, "request_id": request_id, "user_id": order.user_id}
+    row = {
+        "id": order.id,
+        "request_id": request_id,
+        "user_id": order.user_id,
+        "status": order.status,
+        "version": order.version,
+        "payment_method": order.payment_method,
+        "nudges": 0,
+        "due_time": due,
+        **_owing(()),
+    }
     try:
-        await connection.execute(orders.insert().values(**row, status=order.status, version=order.version))
+        await connection.execute(_insert_order, row)
     except sa.exc.IntegrityError as error:
         if violated_constraint(error) == "uq_orders_request_id":
             raise RequestIdTakenError from None
         raise
     rows = [{"order_id": order.id, "position": i, **_values(item)} for i, item in enumerate(order.items)]
-    await connection.execute(items.insert(), rows)
+    await connection.execute(_insert_items, rows)
     await _insert_latest(connection, order)
 
 
-async def update(connection: AsyncConnection, before: Order, after: Order) -> None:
+async def update(
+    connection: AsyncConnection, before: Order, after: Order, owes: Collection[Command], due: datetime | None
+) -> None:
     """Write the transition from `before` to `after`. Raises `Contended` if the order is no longer as it was before."""
-    same = orders.update().where(orders.c.id == before.id, orders.c.version == before.version)
-    changed = await connection.execute(same.values(status=after.status, version=after.version))
+    new = {"status": after.status, "version": after.version, "nudges": 0, "due_time": due, **_owing(owes)}
+    changed = await connection.execute(_move, {**new, "moved": before.id, "from_version": before.version})
     if changed.rowcount != 1:
         raise Contended(f"order {before.id!r} is being changed by others; try again")
     await _insert_latest(connection, after)
 
 
+async def settle(connection: AsyncConnection, order_id: str, command: Command) -> None:
+    """Write that an order no longer owes what `command` has done; if it owes nothing else, the sweep leaves it."""
+    others = sa.or_(*(column for owed, column in _OWED.items() if owed is not command))
+    left = sa.case((others, orders.c.due_time), else_=None)
+    values = {_OWED[command].name: False, "nudges": 0, "due_time": left}
+    await connection.execute(orders.update().where(orders.c.id == order_id).values(values))
+
+
+async def overdue(connection: AsyncConnection, now: datetime, limit: int) -> list[Overdue]:
+    """`limit` orders at most that the sweep must look at, the longest overdue first."""
+    query = sa.select(orders.c.id, orders.c.due_time, orders.c.nudges, *_OWED.values())
+    query = query.where(orders.c.due_time <= now).order_by(orders.c.due_time).limit(limit)
+    return [Overdue(row.id, row.due_time, row.nudges, _owes(row)) for row in await connection.execute(query)]
+
+
+async def postpone(connection: AsyncConnection, found: Overdue, due: datetime) -> bool:
+    """Write that the order was nudged, and when to look again. False if it is no longer as it was found."""
+    same = orders.update().where(orders.c.id == found.order_id, orders.c.due_time == found.due_time)
+    changed = await connection.execute(same.values(nudges=found.nudges + 1, due_time=due))
+    return bool(changed.rowcount == 1)
+
+
 async def get(connection: AsyncConnection, order_id: str) -> Order:
     """The order with that id. Raises `NotFound`."""
-    found = await _select(connection, _all.where(orders.c.id == order_id))
-    if not found:
+    order, _ = await get_owing(connection, order_id)
+    return order
+
+
+async def get_owing(connection: AsyncConnection, order_id: str) -> tuple[Order, frozenset[Command]]:
+    """The same with what it still owes. Raises `NotFound`."""
+    heads = (await connection.execute(_one, {"order_id": order_id})).all()
+    if not heads:
         raise NotFound(KIND, order_id)
-    return found[0]
+    [order] = await _complete(connection, heads)
+    return order, _owes(heads[0])
 
 
 async def find_request(connection: AsyncConnection, request_id: str) -> Order | None:
@@ -129,37 +209,37 @@ class ChangedOrders:
             return await _select(connection, _all.where(orders.c.id.in_(changed)))
 
 
-_all = sa.select(orders.c.id, orders.c.user_id)
-
-
 async def _select(connection: AsyncConnection, query: sa.Select[Any]) -> list[Order]:
-    heads = (await connection.execute(query)).all()
+    return await _complete(connection, (await connection.execute(query)).all())
+
+
+async def _complete(connection: AsyncConnection, heads: Sequence[sa.Row[Any]]) -> list[Order]:
     if not heads:
         return []
     ids = [head.id for head in heads]
-    by_position = sa.select(items).where(items.c.order_id.in_(ids)).order_by(items.c.order_id, items.c.position)
-    bought = {order_id: tuple(map(_item, rows)) for order_id, rows in await _grouped(connection, by_position)}
-    by_version = sa.select(transitions).where(transitions.c.order_id.in_(ids))
-    by_version = by_version.order_by(transitions.c.order_id, transitions.c.version)
-    history = {order_id: tuple(map(_transition, rows)) for order_id, rows in await _grouped(connection, by_version)}
-    return [Order(head.id, head.user_id, bought[head.id], history[head.id]) for head in heads]
+    bought = {name: tuple(map(_item, rows)) for name, rows in await _grouped(connection, _items_of, ids)}
+    history = {name: tuple(map(_transition, rows)) for name, rows in await _grouped(connection, _history_of, ids)}
+    return [Order(head.id, head.user_id, head.payment_method, bought[head.id], history[head.id]) for head in heads]
 
 
-async def _grouped(connection: AsyncConnection, query: sa.Select[Any]) -> Iterator[tuple[str, Iterator[sa.Row[Any]]]]:
-    return groupby(await connection.execute(query), lambda row: str(row.order_id))
+async def _grouped(
+    connection: AsyncConnection, query: sa.Select[Any], ids: Sequence[str]
+) -> Iterator[tuple[str, Iterator[sa.Row[Any]]]]:
+    return groupby(await connection.execute(query, {"ids": ids}), lambda row: str(row.order_id))
 
 
 async def _insert_latest(connection: AsyncConnection, order: Order) -> None:
     latest = order.latest
-    await connection.execute(
-        transitions.insert().values(
-            order_id=order.id,
-            version=latest.version,
-            status=latest.status,
-            reason=latest.reason,
-            time=latest.time,
-        )
-    )
+    row = {"order_id": order.id, "version": latest.version, "status": latest.status}
+    await connection.execute(_insert_transition, {**row, "reason": latest.reason, "time": latest.time})
+
+
+def _owing(owes: Collection[Command]) -> dict[str, bool]:
+    return {column.name: command in owes for command, column in _OWED.items()}
+
+
+def _owes(row: sa.Row[Any]) -> frozenset[Command]:
+    return frozenset(command for command, column in _OWED.items() if getattr(row, column.name))
 
 
 def _values(item: Item) -> dict[str, Any]:

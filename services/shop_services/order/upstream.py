@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import grpc
 
-from shop.product.v1 import product_pb2
+from shop.product.v1 import inventory_pb2, product_pb2
+from shop.product.v1.inventory_pb2_grpc import InventoryServiceStub
 from shop.product.v1.product_pb2_grpc import ProductServiceStub
 from shop.user.v1 import user_pb2
 from shop.user.v1.user_pb2_grpc import UserServiceStub
-from shop_services.order.domain import Product
+from shop_services.order.domain import Line, Product
 from shop_services.runtime import money
-from shop_services.runtime.errors import InvalidArgument, Unavailable
+from shop_services.runtime.errors import DOMAIN, InvalidArgument, Unavailable
+from shop_services.runtime.status import info_of
+
+_REFUSED = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
 
 
 class Users(Protocol):
@@ -28,6 +33,28 @@ class Catalog(Protocol):
 
     async def products(self, product_ids: Sequence[str]) -> Mapping[str, Product]:
         """Those of the products that exist, by id. Raises `Unavailable` if that cannot be found out now."""
+
+
+class StockRefused(Exception):
+    """The stock of an order is in a state that forbids it, for good. The text is for people."""
+
+
+class Stock(Protocol):
+    """Where the stock of orders is set aside. All can be repeated, and raise `Unavailable` if it is not known what was
+    done: call again with the same arguments."""
+
+    async def reserve(self, order_id: str, lines: Sequence[Line]) -> None:
+        """Set aside what an order needs.
+
+        Raises:
+            StockRefused: there is too little, a product is gone, or the order's stock was released or committed before.
+        """
+
+    async def commit(self, order_id: str) -> None:
+        """Turn what was set aside into sold stock. Raises `StockRefused`: it was released, or never set aside."""
+
+    async def release(self, order_id: str) -> None:
+        """Give it back, and keep a late reservation out. Raises `StockRefused`: it is sold."""
 
 
 class UserService:
@@ -59,6 +86,39 @@ class ProductService:
         except grpc.aio.AioRpcError as error:
             raise _unavailable("product", error) from error
         return {product.id: _product(product) for product in response.products}
+
+
+class InventoryService:
+    """`Stock` by RPC."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = InventoryServiceStub(channel)
+
+    async def reserve(self, order_id: str, lines: Sequence[Line]) -> None:
+        items = [inventory_pb2.StockItem(product_id=line.product_id, quantity=line.quantity) for line in lines]
+        with _refusals():
+            await self._stub.ReserveStock(inventory_pb2.ReserveStockRequest(order_id=order_id, items=items))
+
+    async def commit(self, order_id: str) -> None:
+        with _refusals():
+            await self._stub.CommitStock(inventory_pb2.CommitStockRequest(order_id=order_id))
+
+    async def release(self, order_id: str) -> None:
+        with _refusals():
+            await self._stub.ReleaseStock(inventory_pb2.ReleaseStockRequest(order_id=order_id))
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        # The product service's own words: `info_of` tells them from a NOT_FOUND of a proxy that knows no such method.
+        if error.code() in _REFUSED and info_of(error).domain == DOMAIN:
+            raise StockRefused(error.details()) from error
+        raise Unavailable(
+            f"the stock cannot be asked ({error.code().name})", metadata={"service": "product"}
+        ) from error
 
 
 def _product(message: product_pb2.Product) -> Product:

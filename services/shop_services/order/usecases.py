@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop_services.order import storage
-from shop_services.order.domain import KIND, Item, Line, Order, Status, priced
-from shop_services.order.upstream import Catalog, Users
+from shop_services.order.domain import DEFAULT_PAYMENT_METHOD, KIND, Item, Line, Order, priced
+from shop_services.order.progress import Moved, Progress
+from shop_services.order.saga import Status
+from shop_services.order.upstream import Catalog, Stock, StockRefused, Users
 from shop_services.order.watch import Watches
 from shop_services.runtime.errors import FailedPrecondition, InvalidArgument
 from shop_services.runtime.etags import check_etag
@@ -28,16 +31,26 @@ class Orders:
     """The orders of the shop. `new_id` must give ids that grow with time: they are what newest first means."""
 
     def __init__(
-        self, database: Database, users: Users, catalog: Catalog, watches: Watches, clock: Clock, new_id: NewId
+        self,
+        database: Database,
+        users: Users,
+        catalog: Catalog,
+        stock: Stock,
+        progress: Progress,
+        watches: Watches,
+        clock: Clock,
+        new_id: NewId,
     ) -> None:
         self._database = database
         self._users = users
         self._catalog = catalog
+        self._stock = stock
+        self._progress = progress
         self._watches = watches
         self._clock = clock
         self._new_id = new_id
 
-    async def create(self, request_id: str, user_id: str, lines: Sequence[Line]) -> Order:
+    async def create(self, request_id: str, user_id: str, lines: Sequence[Line], payment_method: str = "") -> Order:
         """Record an order, once for each `request_id` for ever; repeated, it is returned as it was recorded.
 
         Raises:
@@ -46,14 +59,16 @@ class Orders:
             FailedPrecondition: the user does not exist.
             Unavailable: users, products or the database cannot be asked.
         """
-        if (recorded := await self._recorded(request_id, user_id, lines)) is not None:
+        asked = (user_id, tuple(lines), payment_method or DEFAULT_PAYMENT_METHOD)
+        if (recorded := await self._recorded(request_id, asked)) is not None:
             return recorded
         items = await self._checked(user_id, lines)
-        order = Order.recorded(self._new_id(), user_id, items, self._clock())
+        order = Order.recorded(self._new_id(), user_id, items, self._clock(), payment_method)
         try:
-            await self._database.atomically(lambda connection: storage.insert(connection, order, request_id))
+            recording = partial(self._progress.record, order=order, request_id=request_id)
+            self._progress.tell(await self._database.atomically(recording))
         except storage.RequestIdTakenError:  # by the same request, while this one asked for prices
-            if (recorded := await self._recorded(request_id, user_id, lines)) is None:
+            if (recorded := await self._recorded(request_id, asked)) is None:
                 raise
             return recorded
         return order
@@ -73,7 +88,7 @@ class Orders:
         return make_page(found, size, query, lambda order: (order.id,), lambda order: order.weight)
 
     async def cancel(self, order_id: str, reason: str, etag: str, mutation: Mutation[Order, R]) -> R:
-        """Call an order off.
+        """Call an order off. Its compensations follow.
 
         An order that was cancelled before is refused like any other that has ended: only the same `request_id` makes
         the call a repetition, and so returns the first answer.
@@ -81,18 +96,35 @@ class Orders:
         Raises:
             NotFound: there is no such order.
             Aborted: `etag` is of another state.
-            FailedPrecondition: it has ended, or has gone too far.
+            FailedPrecondition: it has ended, or its stock is sold already.
+            Unavailable: the order is PAID, and its stock cannot be asked.
         """
+        moved: Moved | None = None
+        released = False
 
         async def work(connection: AsyncConnection) -> Order:
+            nonlocal moved
+            moved = None  # what an attempt that was rolled back has written must not be told
             order = await storage.get(connection, order_id)
             check_etag(etag, KIND, order_id, order.version)
-            cancelled = order.cancelled(reason, self._clock())
-            await storage.update(connection, order, cancelled)
-            return cancelled
+            if order.status is Status.PAID and not released:
+                raise _StockFirst(order)
+            moved = await self._progress.cancelled(connection, order, reason)
+            return moved.order
 
-        reply = await mutation.commit(work)
-        self._watches.look()
+        try:
+            reply = await mutation.commit(work)
+        except _StockFirst as paid:
+            # Its stock may be sold at this moment. The reservation decides: who comes first to it.
+            try:
+                await self._stock.release(order_id)
+            except StockRefused:
+                raise paid.order.refusal(f"is {paid.order.status}: it has gone too far to be cancelled") from None
+            released = True
+            reply = await mutation.commit(work)
+        if moved is not None:
+            self._progress.tell(moved)
+            self._watches.look()
         return reply
 
     async def watch(self, order_id: str) -> AsyncGenerator[Order, None]:
@@ -107,12 +139,12 @@ class Orders:
             async for state in states:
                 yield state
 
-    async def _recorded(self, request_id: str, user_id: str, lines: Sequence[Line]) -> Order | None:
+    async def _recorded(self, request_id: str, asked: tuple[str, tuple[Line, ...], str]) -> Order | None:
         async with self._database.reading() as connection:
             order = await storage.find_request(connection, request_id)
         if order is None:
             return None
-        if (order.user_id, order.lines) != (user_id, tuple(lines)):
+        if (order.user_id, order.lines, order.payment_method) != asked:
             raise InvalidArgument.of("request_id", "was used before, for another order")
         return order.at(1)
 
@@ -127,3 +159,11 @@ class Orders:
         if not exists.result():
             raise FailedPrecondition("USER", f"user/{user_id}", f"there is no user {user_id!r}", reason="NO_SUCH_USER")
         return items
+
+
+class _StockFirst(Exception):
+    """The order is PAID: its stock must be released before it can be cancelled."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__()
+        self.order = order

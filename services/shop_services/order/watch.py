@@ -1,7 +1,8 @@
 """Who is watching which order, and one task that asks the database for all of them together what has changed.
 
 The database is all that the instances share, so that is where a change made by another one is found. A change made by
-this instance is found the same way, only at once. While nobody watches there is no task, and no query.
+this instance is found the same way, only at once; so is one that is announced by another. While nobody watches there is
+no task, and no query.
 
 A watcher is told every version of its order, one by one, however far it has fallen behind: the newest order has the
 whole history in it, and every earlier version follows from that. So nothing is queued, for slow watchers neither.
@@ -102,6 +103,11 @@ class Watches:
     def look(self) -> None:
         """Ask the database now: this process has changed an order."""
         self._look.set()
+
+    def changed(self, order_id: str) -> None:
+        """The same if anybody here watches that order: another process has announced that it changed it."""
+        if order_id in self._watched:
+            self.look()
 
     async def close(self) -> None:
         """End all watches, as draining does. Idempotent."""

@@ -1,4 +1,4 @@
-"""Users and products answer the same in memory and by RPC, where they are the real services on real servers."""
+"""Users, products and stock answer the same in memory and by RPC, where they are the real services on real servers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,20 @@ from google.type.money_pb2 import Money as MoneyMessage
 
 from grpc_balancer import Channel
 from grpc_registry import connect
+from shop.product.v1 import inventory_pb2
 from shop.product.v1 import product_pb2 as pb
-from shop_services.order.domain import Product
-from shop_services.order.upstream import Catalog, ProductService, Users, UserService
+from shop.product.v1.inventory_pb2_grpc import InventoryServiceStub
+from shop_services.order.domain import Line, Product
+from shop_services.order.upstream import (
+    Catalog,
+    InventoryService,
+    ProductService,
+    Stock,
+    StockRefused,
+    Users,
+    UserService,
+)
+from shop_services.product.inventory_domain import Stock as Counts
 from shop_services.product.wiring import wire as wire_product
 from shop_services.runtime.app import App
 from shop_services.runtime.context import RequestContext, enter
@@ -29,6 +40,7 @@ from shop_services.runtime.settings import Settings
 from shop_services.runtime.testing import running
 from shop_services.user.wiring import wire as wire_user
 from tests.integration.order.shop import create_product, create_user, served
+from tests.unit.services.order.fake_stock import FakeStock
 from tests.unit.services.order.known import KnownProducts, KnownUsers
 
 
@@ -38,14 +50,16 @@ class Upstream:
 
     users: Users
     catalog: Catalog
+    stock: Stock
     add_user: Callable[[], Awaitable[str]]
     add_product: Callable[[str, int], Awaitable[str]]
+    fill: Callable[[str, int], Awaitable[None]]
     go_away: Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
 async def in_memory(_data: Path) -> AsyncIterator[Upstream]:
-    users, products = KnownUsers("ann"), KnownProducts()
+    users, products, stock = KnownUsers("ann"), KnownProducts(), FakeStock()
 
     async def add_user() -> str:
         return "ann"
@@ -55,22 +69,31 @@ async def in_memory(_data: Path) -> AsyncIterator[Upstream]:
         return name.lower()
 
     async def go_away() -> None:
-        users.away = products.away = True
+        users.away = products.away = stock.away = True
 
-    yield Upstream(users, products, add_user, add_product, go_away)
+    async def fill(product_id: str, count: int) -> None:
+        stock.stock[product_id] = Counts(product_id, count, 0, 0)
+
+    yield Upstream(users, products, stock, add_user, add_product, fill, go_away)
 
 
 @asynccontextmanager
 async def by_rpc(data: Path) -> AsyncIterator[Upstream]:
-    settings = Settings(data=data)
+    settings = Settings(data=data, nats_url="memory://")
     async with connect("memory://") as registry, AsyncExitStack() as clients, AsyncExitStack() as servers:
         for wire in (wire_user, wire_product):
             app = await servers.enter_async_context(wire(settings, registry))
             await servers.enter_async_context(served(app, registry))
         users = UserService(await clients.enter_async_context(OutgoingChannel(Channel("user", registry))))
-        catalog = ProductService(await clients.enter_async_context(OutgoingChannel(Channel("product", registry))))
+        product = await clients.enter_async_context(OutgoingChannel(Channel("product", registry)))
+        catalog, stock = ProductService(product), InventoryService(product)
+
+        async def fill(product_id: str, count: int) -> None:
+            request = inventory_pb2.AdjustStockRequest(product_id=product_id, delta=count)
+            await InventoryServiceStub(product).AdjustStock(request)
+
         add_user, add_product = partial(create_user, registry, "ann"), partial(create_product, registry)
-        yield Upstream(users, catalog, add_user, add_product, servers.aclose)
+        yield Upstream(users, catalog, stock, add_user, add_product, fill, servers.aclose)
 
 
 @pytest.fixture(params=[in_memory, by_rpc], ids=["memory", "rpc"])
@@ -101,6 +124,63 @@ async def test_who_cannot_be_asked_is_unavailable(upstream: Upstream) -> None:
         await upstream.users.exists("ann")
     with pytest.raises(Unavailable, match="product service cannot be asked"):
         await upstream.catalog.products(["pen"])
+    with pytest.raises(Unavailable, match="stock cannot be asked"):
+        await upstream.stock.release("o1")
+
+
+@pytest.fixture
+async def pen(upstream: Upstream) -> str:
+    """A product of which there are three."""
+    made = await upstream.add_product("Pen", 250)
+    await upstream.fill(made, 3)
+    return made
+
+
+async def test_stock_is_reserved_and_committed_once(upstream: Upstream, pen: str) -> None:
+    """Both can be repeated; another order gets what is left, and not more."""
+    stock = upstream.stock
+    for _ in range(2):
+        await stock.reserve("o1", [Line(pen, 2)])
+    for _ in range(2):
+        await stock.commit("o1")
+    with pytest.raises(StockRefused, match=rf"not enough stock: product '{pen}': asked 2, left 1"):
+        await stock.reserve("o2", [Line(pen, 2)])
+    await stock.reserve("o3", [Line(pen, 1)])
+
+
+async def test_released_stock_is_there_for_others(upstream: Upstream, pen: str) -> None:
+    """It can be repeated, and the order itself gets nothing any more."""
+    stock = upstream.stock
+    await stock.reserve("o1", [Line(pen, 3)])
+    for _ in range(2):
+        await stock.release("o1")
+    await stock.reserve("o2", [Line(pen, 3)])
+    for refused in (stock.reserve("o1", [Line(pen, 3)]), stock.commit("o1")):
+        with pytest.raises(StockRefused, match="it was released before"):
+            await refused
+
+
+async def test_a_release_keeps_a_late_reservation_out(upstream: Upstream, pen: str) -> None:
+    """Also where nothing was reserved before."""
+    await upstream.stock.release("o1")
+    with pytest.raises(StockRefused, match="it was released before"):
+        await upstream.stock.reserve("o1", [Line(pen, 1)])
+
+
+async def test_sold_stock_is_not_released(upstream: Upstream, pen: str) -> None:
+    """Whoever comes first to the reservation decides."""
+    await upstream.stock.reserve("o1", [Line(pen, 1)])
+    await upstream.stock.commit("o1")
+    with pytest.raises(StockRefused, match="it was committed before"):
+        await upstream.stock.release("o1")
+
+
+async def test_what_is_not_there_is_refused(upstream: Upstream) -> None:
+    """A product that is gone, and a commit of what nobody reserved."""
+    with pytest.raises(StockRefused, match="there is no product 'nothing'"):
+        await upstream.stock.reserve("o1", [Line("nothing", 1)])
+    with pytest.raises(StockRefused, match="there is no reservation 'o2'"):
+        await upstream.stock.commit("o2")
 
 
 class Scripted:

@@ -15,7 +15,8 @@ from tests.integration.order.shop import Shop, open_shop
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Settings of a shop without any tables yet."""
     url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    return Settings(registry_url="memory://", database_url=url, data=tmp_path / "data")
+    data = tmp_path / "data"
+    return Settings(registry_url="memory://", database_url=url, nats_url=f"memory://{tmp_path}", data=data)
 
 
 @pytest.fixture

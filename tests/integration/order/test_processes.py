@@ -40,7 +40,12 @@ class Shop:
 
     async def start(self, name: str) -> ServiceProcess:
         data = self.settings.data
-        environment = {"REGISTRY_URL": self.settings.registry_url, "SHOP_DATA": str(data), "SHOP_PROPAGATION": "0.2"}
+        environment = {
+            "REGISTRY_URL": self.settings.registry_url,
+            "NATS_URL": "memory://",  # nobody handles what these orders cause
+            "SHOP_DATA": str(data),
+            "SHOP_PROPAGATION": "0.2",
+        }
         process = ServiceProcess("order", data / name, environment)
         self.processes.callback(process.kill)
         return await asyncio.to_thread(process.start)
@@ -97,6 +102,38 @@ async def test_orders_of_a_killed_process_are_neither_lost_nor_doubled(shop: Sho
     listed = (await shop.orders.ListOrders(pb.ListOrdersRequest(page_size=1000), timeout=20)).orders
     assert sorted(order.id for order in listed) == sorted(order.id for order in answered.values())
     assert len(answered) == REQUESTS
+
+
+async def test_one_request_of_many_clients_across_a_crash_makes_one_order(shop: Shop) -> None:
+    """Whoever repeats it, before, while and after the process is killed with -9, gets the same order."""
+    answers: dict[str, set[str]] = {"r1": set(), "r2": set(), "r3": set()}
+    failures = 0
+    begun, killed = asyncio.Event(), asyncio.Event()
+
+    async def client(request_id: str) -> None:
+        nonlocal failures
+        last_turn = False
+        while not last_turn:
+            last_turn = killed.is_set()
+            try:
+                answers[request_id].add((await shop.create(request_id)).id)
+            except grpc.aio.AioRpcError:
+                failures += 1
+                last_turn = False
+            if all(answers.values()):
+                begun.set()
+
+    first = await shop.start("first")
+    clients = [asyncio.create_task(client(request_id)) for request_id in answers for _ in range(10)]
+    await asyncio.wait_for(begun.wait(), 30)
+    first.kill()
+    await shop.start("second")
+    killed.set()
+    await asyncio.wait_for(asyncio.gather(*clients), 60)
+    assert failures, "the process was killed too late to show anything"
+    assert [len(ids) for ids in answers.values()] == [1, 1, 1]
+    listed = (await shop.orders.ListOrders(pb.ListOrdersRequest(page_size=1000), timeout=20)).orders
+    assert {order.id for order in listed} == set.union(*answers.values())
 
 
 async def test_a_process_that_is_told_to_stop_does_not_wait_for_watchers(shop: Shop) -> None:

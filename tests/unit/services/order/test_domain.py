@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop_services.order.domain import NEXT, Item, Line, Order, Product, Status, priced
+from shop_services.order.domain import Item, Line, Order, Product, priced
+from shop_services.order.saga import SAGA, Command, Event, Status, TooLate
 from shop_services.runtime.errors import FailedPrecondition, InvalidArgument
 from shop_services.runtime.money import Money
 
@@ -19,68 +20,61 @@ def product(name: str, hundredths: int, currency: str = "EUR") -> Product:
     return Product(name, name.upper(), Money(currency, hundredths))
 
 
-def order(*path: Status) -> Order:
-    """An order of two items that went along `path`, a minute a step."""
+def order(*events: Event) -> Order:
+    """An order of two items to which `events` happened, a minute each."""
     items = priced([Line("pen", 3), Line("ink", 1)], {"pen": product("pen", 250), "ink": product("ink", 1)})
     made = Order.recorded("o1", "u1", items, NOON)
-    for minute, status in enumerate(path, 1):
-        made = made.moved(status, "", NOON + timedelta(minutes=minute))
+    for minute, event in enumerate(events, 1):
+        made, _ = made.after(event, "", NOON + timedelta(minutes=minute))
     return made
 
 
-def test_the_table_knows_every_status() -> None:
-    """No status is forgotten, and what has ended leads nowhere."""
-    assert set(NEXT) == set(Status)
-    assert {status for status in Status if status.final} == {Status.FULFILLED, Status.FAILED, Status.CANCELLED}
-
-
-@given(st.lists(st.sampled_from(Status), max_size=6))
-def test_only_the_table_moves_an_order(path: list[Status]) -> None:
-    """Along any path, a step is either in the table and grows the version by one, or is refused and changes nothing."""
+@given(st.lists(st.sampled_from(Event), max_size=6))
+def test_only_the_saga_moves_an_order(events: list[Event]) -> None:
+    """Whatever happens is a step of the saga that grows the version by one, or comes too late and changes nothing."""
     now = order()
-    for step in path:
-        if step in NEXT[now.status]:
-            after = now.moved(step, "why", NOON)
-            assert (after.status, after.version, after.history[:-1]) == (step, now.version + 1, now.history)
+    for event in events:
+        if (now.status, event) in SAGA:
+            after, step = now.after(event, "why", NOON)
+            assert step == SAGA[now.status, event]
+            assert (after.status, after.version, after.history[:-1]) == (step.status, now.version + 1, now.history)
             now = after
         else:
-            with pytest.raises(FailedPrecondition, match=f"is {now.status} and cannot become {step}"):
-                now.moved(step, "why", NOON)
+            with pytest.raises(TooLate, match=f"the order is {now.status}: {event.value}"):
+                now.after(event, "why", NOON)
     assert [t.version for t in now.history] == list(range(1, now.version + 1))
 
 
 def test_every_earlier_version_can_be_told() -> None:
     """`at` gives the order as it was, with the history it had."""
-    paid = order(Status.PROCESSING, Status.PAID)
+    paid = order(Event.STOCK_RESERVED, Event.PAID)
     assert paid.at(1) == order()
-    assert paid.at(2) == order(Status.PROCESSING)
+    assert paid.at(2) == order(Event.STOCK_RESERVED)
     assert paid.at(3) == paid
 
 
-def test_a_pending_order_can_be_cancelled() -> None:
-    """It becomes CANCELLED with the reason and the time."""
+@pytest.mark.parametrize("events", [(), (Event.STOCK_RESERVED,), (Event.STOCK_RESERVED, Event.PAID)])
+def test_an_order_that_has_not_ended_can_be_cancelled(events: tuple[Event, ...]) -> None:
+    """It becomes CANCELLED with the reason and the time, and owes the release of its stock at least."""
     later = NOON + timedelta(hours=1)
-    cancelled = order().cancelled("changed my mind", later)
-    assert (cancelled.status, cancelled.latest.reason, cancelled.latest.time) == (
-        Status.CANCELLED,
-        "changed my mind",
-        later,
-    )
+    cancelled, step = order(*events).cancelled("changed my mind", later)
+    latest = (cancelled.status, cancelled.latest.reason, cancelled.latest.time)
+    assert latest == (Status.CANCELLED, "changed my mind", later)
+    assert Command.RELEASE in step.owes
 
 
 @pytest.mark.parametrize(
-    ("path", "why"),
+    ("events", "why"),
     [
-        ((Status.PROCESSING,), "is PROCESSING: it has gone too far"),
-        ((Status.PROCESSING, Status.PAID), "is PAID: it has gone too far"),
-        ((Status.FAILED,), "is FAILED already"),
-        ((Status.CANCELLED,), "is CANCELLED already"),
+        ((Event.STOCK_RESERVED, Event.PAID, Event.STOCK_COMMITTED), "is FULFILLED already"),
+        ((Event.TIMED_OUT,), "is FAILED already"),
+        ((Event.CANCELLED,), "is CANCELLED already"),
     ],
 )
-def test_any_other_order_cannot_be_cancelled(path: tuple[Status, ...], why: str) -> None:
-    """The refusal says what the order is, and whether it has ended."""
+def test_an_order_that_has_ended_cannot_be_cancelled(events: tuple[Event, ...], why: str) -> None:
+    """The refusal says how it has ended."""
     with pytest.raises(FailedPrecondition, match=why):
-        order(*path).cancelled("", NOON)
+        order(*events).cancelled("", NOON)
 
 
 def test_totals_are_exact() -> None:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shop_services.order.domain import Item, Order, Status
+from shop_services.order.domain import Item, Order
+from shop_services.order.saga import Event, Status
 from shop_services.order.watch import Watches
 from shop_services.runtime.errors import ResourceExhausted, Unavailable
 from shop_services.runtime.money import Money
@@ -17,6 +18,8 @@ from shop_services.runtime.money import Money
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 NEVER = 3600.0
 PENDING, PROCESSING, PAID, CANCELLED = Status.PENDING, Status.PROCESSING, Status.PAID, Status.CANCELLED
+
+EVENTS = {PROCESSING: Event.STOCK_RESERVED, PAID: Event.PAID, CANCELLED: Event.CANCELLED}
 
 
 class Source:
@@ -35,7 +38,7 @@ class Source:
 
     def move(self, order_id: str, *path: Status) -> None:
         for status in path:
-            self.orders[order_id] = self.orders[order_id].moved(status, "", NOON)
+            self.orders[order_id], _ = self.orders[order_id].after(EVENTS[status], "", NOON)
 
     async def newer(self, versions: Mapping[str, int]) -> Sequence[Order]:
         self.calls.append(sorted(versions))
