@@ -1,4 +1,5 @@
-# One image for every service: `shop serve NAME`, configured by the environment (see docker-compose.yml).
+# One image for every service and worker: `shop serve NAME`, `shop worker TOPIC`, set up by the environment (see
+# docker-compose.yml).
 FROM python:3.11.17-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv /opt/shop

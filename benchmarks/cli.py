@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import convergence, overhead, pick, scale, tail
+from benchmarks import convergence, orders, overhead, pick, scale, tail
 from benchmarks.report import Report
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "pick": pick,
     "convergence": convergence,
     "scale": scale,
+    "orders": orders,
 }
 
 

@@ -1,16 +1,17 @@
-"""The command line: which scenario, for how long, with how many calls."""
+"""The command line: which scenario, for how long, with how many calls or orders."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from benchmarks.report import Report
-from campaigns import freeze, kills, restarts
+from campaigns import checkout, freeze, kills, restarts
 
 
 class Scenario(Protocol):
@@ -23,37 +24,70 @@ class Scenario(Protocol):
 
 
 SCENARIOS: dict[str, Scenario] = {"restarts": restarts, "kills": kills, "freeze": freeze}
+"""Those about calls; `checkout` is about orders, and has options of its own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scenario that the command line names. 0: all promises held; 1: one was missed; 2: misuse."""
     options = _parser().parse_args(arguments)
     if options.scenario is None:
-        width = max(map(len, SCENARIOS))
-        for name, scenario in SCENARIOS.items():
-            print(f"{name:{width}}  {_summary(scenario)}")
+        scenarios = {**SCENARIOS, "checkout": checkout}
+        width = max(map(len, scenarios))
+        for name, scenario in scenarios.items():
+            print(f"{name:{width}}  {_summary(scenario.__doc__)}")
         print("\nbuildscripts/faults SCENARIO runs one; with --help it says what is done and what is promised.")
         return 0
-    with tempfile.TemporaryDirectory(prefix="faults-") as directory:
-        run = SCENARIOS[options.scenario].run
-        report = asyncio.run(run(Path(directory), seconds=options.seconds, rate=options.rate, seed=options.seed))
+    with _directory(options) as directory:
+        report = asyncio.run(_play(options, directory))
     print(report.text())
     return 0 if all(promise.kept for promise in report.promises) else 1
+
+
+def _play(options: argparse.Namespace, directory: Path) -> Coroutine[Any, Any, Report]:
+    if options.scenario == "checkout":
+        return checkout.run(
+            directory,
+            orders=options.orders,
+            rate=options.rate,
+            seed=options.seed,
+            database=options.database,
+            tell=lambda line: print(line, flush=True),
+        )
+    scenario = SCENARIOS[options.scenario]
+    return scenario.run(directory, seconds=options.seconds, rate=options.rate, seed=options.seed)
+
+
+@contextlib.contextmanager
+def _directory(options: argparse.Namespace) -> Iterator[Path]:
+    kept: Path | None = getattr(options, "keep", None)
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.absolute()
+    else:
+        with tempfile.TemporaryDirectory(prefix="faults-") as directory:
+            yield Path(directory)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("faults", description="Breaks real processes under load.")
     scenarios = parser.add_subparsers(dest="scenario", metavar="SCENARIO")
-    for name, scenario in SCENARIOS.items():
+
+    def add(name: str, doc: str | None) -> argparse.ArgumentParser:
         command = scenarios.add_parser(
-            name,
-            help=_summary(scenario),
-            description=scenario.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            name, help=_summary(doc), description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         command.add_argument("--seed", type=int, default=1, help="what is broken, and when (default: %(default)s)")
+        return command
+
+    for name, scenario in SCENARIOS.items():
+        command = add(name, scenario.__doc__)
         command.add_argument("--seconds", type=_positive, default=120.0, help="how long (default: %(default)g)")
         command.add_argument("--rate", type=_positive, default=200.0, help="calls a second (default: %(default)g)")
+    command = add("checkout", checkout.__doc__)
+    command.add_argument("--orders", type=_count, default=5000, help="how many (default: %(default)s)")
+    command.add_argument("--rate", type=_positive, default=40.0, help="orders a second, at most (default: %(default)g)")
+    command.add_argument("--database", choices=("postgresql", "sqlite"), default="postgresql", help="(%(default)s)")
+    command.add_argument("--keep", type=_empty, metavar="DIR", help="keep databases and logs here, in an empty folder")
     return parser
 
 
@@ -64,5 +98,19 @@ def _positive(text: str) -> float:
     return number
 
 
-def _summary(scenario: Scenario) -> str:
-    return (scenario.__doc__ or "").strip().splitlines()[0]
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number, at least 1")
+    return number
+
+
+def _empty(text: str) -> Path:
+    path = Path(text)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise argparse.ArgumentTypeError(f"{text}: is no empty folder")
+    return path
+
+
+def _summary(doc: str | None) -> str:
+    return (doc or "").strip().splitlines()[0]

@@ -111,6 +111,10 @@ class RunningShop:
     def registry(self) -> str:
         return self._ready().split()[2]
 
+    @property
+    def bus(self) -> str:
+        return self._ready().split()[3]
+
     def _ready(self) -> str:
         (line,) = (line for line in self.output() if line.startswith("ready:"))
         return line
@@ -148,6 +152,11 @@ class RunningShop:
 
     def etcdctl(self, *arguments: str) -> str:
         return self.run("etcdctl", f"--endpoints={self.registry.removeprefix('etcd://')}", *arguments)
+
+    def mails(self, address: str) -> list[dict[str, Any]]:
+        """What `shop mail ls` lists for an address, newest first."""
+        listed = self.run("shop", "mail", "ls", "--to", address, "--data", str(self.data), "-o", "json")
+        return list(json.loads(listed))
 
     def grpcurl(self, *arguments: str) -> str:
         return self.run("grpcurl", "-plaintext", "-max-time", "20", *arguments)

@@ -23,7 +23,8 @@ def test_a_request_goes_through_several_services(shop: RunningShop) -> None:
     items = [{"productId": product["id"], "quantity": 3}]
     order = shop.http("POST", "/v1/orders", {"requestId": name, "userId": user["id"], "items": items})["order"]
     assert order["items"][0]["unitPrice"] == product["price"]
-    assert shop.http("GET", f"/v1/orders/{order['id']}")["order"]["status"] == "ORDER_STATUS_PENDING"
+    assert order["status"] == "ORDER_STATUS_PENDING"
+    assert shop.http("GET", f"/v1/orders/{order['id']}")["order"]["userId"] == user["id"]
 
 
 def test_bad_input_is_answered_precisely(shop: RunningShop) -> None:

@@ -1,4 +1,4 @@
-"""`shop serve`: one service, as one process or as several workers."""
+"""`shop serve` and `shop worker`: one service, as one process or as several; a worker of one topic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shop.product.v1.product_pb2_grpc import ProductServiceStub
 from shop_services.launch import tether
 from tests.e2e.processes import alive, descendants, listener
 from tests.e2e.running_shop import BIN, ENVIRONMENT
-from tests.servers import Etcd, free_port
+from tests.servers import Etcd, Nats, free_port
 
 Serve = Callable[..., "subprocess.Popen[str]"]
 
@@ -35,7 +35,7 @@ def serve(etcd: Etcd, tmp_path: Path) -> Iterator[Serve]:
     """Starts `shop serve cache`, or another, with flags, on an etcd of the test's own. All are killed in the end."""
     started = []
 
-    def start(*flags: str, service: str = "cache", **environment: str) -> subprocess.Popen[str]:
+    def start(*flags: str, command: str = "serve", service: str = "cache", **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -44,7 +44,7 @@ def serve(etcd: Etcd, tmp_path: Path) -> Iterator[Serve]:
                 str(tether.__file__),
                 str(os.getpid()),
                 str(BIN / "shop"),
-                "serve",
+                command,
                 service,
                 *flags,
             ],
@@ -180,3 +180,18 @@ def test_a_taken_port_is_refused(serve: Serve, workers: str) -> None:
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 2
     assert f"SHOP_PORT: cannot bind 127.0.0.1:{port}" in errors
+
+
+def test_a_worker_is_registered_while_it_works(serve: Serve, etcd: Etcd, nats: Nats) -> None:
+    """`shop worker orders` becomes the worker: registered, even before NATS is there; SIGTERM drains it."""
+    nats.stop()
+    port = free_port()
+    process = serve(
+        "--concurrency", "1", command="worker", service="orders", SHOP_PORT=str(port), NATS_URL=nats.url, SHOP_GRACE="5"
+    )
+    (instance,) = registered(etcd, 1, "orders-worker")
+    assert listener(instance["Addr"]) == process.pid
+    nats.start()
+    process.terminate()
+    assert process.wait(20) == 0
+    registered(etcd, 0, "orders-worker")

@@ -22,7 +22,7 @@ def test_stops_without_a_trace_and_starts_again_with_its_data(own_shop: RunningS
     catalog = own_shop.http("GET", "/v1/products?pageSize=1000")
     ids = {instance["id"] for instance in own_shop.instances()}
     processes = own_shop.descendants()
-    assert len(processes) == 6  # user, product, order, cache, gateway and etcd
+    assert len(processes) == 13  # six services, four workers, etcd, NATS and the mail server
 
     assert own_shop.stop() == 0
     assert not alive(processes)

@@ -1,4 +1,4 @@
-"""What `shop` understands: `shop up` starts everything, `shop serve` one service."""
+"""What `shop` understands. `up`, `serve` and `worker` are here; `dlq` and `mail` bring their own."""
 
 from __future__ import annotations
 
@@ -8,24 +8,31 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TextIO
+from typing import NoReturn, TextIO
 
+from shop_services.cli import dlq, mail
+from shop_services.launch.commands import SERVICES, service_command, worker_command, worker_environment
 from shop_services.launch.errors import LaunchError
-from shop_services.launch.plan import SERVICES, service_command
+from shop_services.launch.plan import check_bus
 from shop_services.launch.program import REFUSED
 from shop_services.launch.session import KILLED
 from shop_services.launch.up import up
 from shop_services.launch.workers import serve_workers
+from shop_services.messaging.bus import TOPICS
 from shop_services.runtime.settings import SettingError, Settings, environment, unknown_variables
 
 _UP = """
-Starts every service of the shop as several processes, with an etcd of its own unless REGISTRY_URL names one, and with
-SQLite databases unless DATABASE_URL names another. Prints "ready: GATEWAY REGISTRY" when all answer, starts again what
-dies, and stays until Ctrl-C.
+Starts every service of the shop as several processes, and a worker for each topic; with an etcd, a NATS and a mail
+server of its own unless REGISTRY_URL, NATS_URL or SHOP_SMTP_URL names another, and with SQLite databases unless
+DATABASE_URL does. Prints "ready: GATEWAY REGISTRY NATS" when all answer, starts again what dies, stays until Ctrl-C.
 """
 _SERVE = """
 Runs a service in the foreground until SIGTERM or Ctrl-C. REGISTRY_URL, DATABASE_URL, CACHE_URL and the SHOP_ variables
 set it up; a flag goes before its variable.
+"""
+_WORKER = """
+Handles the messages of a topic until SIGTERM or Ctrl-C; any number of workers may share one. NATS_URL, REGISTRY_URL,
+DATABASE_URL and the SHOP_ variables set it up; a flag goes before its variable.
 """
 
 
@@ -65,6 +72,16 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=_whole(1, 64), default=1, metavar="N", help="processes, on ports P, P+1 …, or free ones (1)"
     )
     serve.set_defaults(run=_serve)
+
+    worker = commands.add_parser("worker", help="handle the messages of one topic", description=_WORKER)
+    worker.add_argument("topic", choices=TOPICS, metavar="TOPIC", help=", ".join(TOPICS))
+    worker.add_argument(
+        "--concurrency", metavar="N", help="messages at a time (SHOP_CONCURRENCY, or 3, 2, 2 and 1 by topic)"
+    )
+    worker.set_defaults(run=_worker)
+
+    dlq.add_commands(commands)
+    mail.add_commands(commands)
     return parser
 
 
@@ -86,10 +103,19 @@ def _serve(options: argparse.Namespace) -> int:
     variables = _variables(options, SHOP_PORT=options.port, SHOP_WEIGHT=options.weight)
     Settings.from_environment(variables)
     if options.workers == 1:
-        # The service takes this process's place, so that signals, output and exit code are its own.
-        command = service_command(options.service)
-        os.execve(command[0], command, variables)  # noqa: S606 - no shell takes part
+        _become(service_command(options.service), variables)
     return asyncio.run(serve_workers(options.service, variables, options.workers, say=_say, complain=_complain))
+
+
+def _worker(options: argparse.Namespace) -> NoReturn:
+    variables = worker_environment(_variables(options, SHOP_CONCURRENCY=options.concurrency))
+    check_bus(Settings.from_environment(variables).nats_url)
+    _become(worker_command(options.topic), variables)
+
+
+def _become(command: tuple[str, ...], variables: dict[str, str]) -> NoReturn:
+    """Let the command take this process's place, so that signals, output and exit code are its own."""
+    os.execve(command[0], command, variables)  # noqa: S606 - no shell takes part
 
 
 def _variables(options: argparse.Namespace, **flags: str | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import grpc
 
 from grpc_registry import RegistryError
-from shop_services.demo import balance, shopping, trouble
+from shop_services.demo import balance, crashes, ordering, shopping, trouble
 from shop_services.demo.stage import Stage
 from shop_services.demo.story import Failed
 
@@ -19,12 +19,16 @@ CHAPTERS: Mapping[str, Chapter] = {
     "She browses a category": shopping.browse,
     "A price changes while she watches": shopping.watch_a_price,
     "A delivery arrives": shopping.take_a_delivery,
-    "She orders two": shopping.order,
+    "She orders two": ordering.order,
+    "Her card is refused": ordering.refused_card,
+    "She cancels an order": ordering.cancel,
+    "The payment provider takes her money and dies": crashes.lose_the_provider,
+    "A worker is killed while it charges her card": crashes.lose_a_worker,
     "An instance is killed while others shop": trouble.lose_an_instance,
     "She makes mistakes": trouble.make_mistakes,
     "The cache remembers her basket": balance.remember,
     "One cache instance gets twice the weight": balance.balance,
-    "She cancels the order": shopping.cancel,
+    "The order whose worker died": crashes.see_it_done,
 }
 
 _CHAPTER_SECONDS = 90.0

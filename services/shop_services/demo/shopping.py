@@ -1,4 +1,4 @@
-"""The chapters in which nothing goes wrong: an account, the catalog, an order."""
+"""The chapters in which nothing goes wrong: an account, the catalog, a delivery."""
 
 from __future__ import annotations
 
@@ -88,33 +88,6 @@ async def take_a_delivery(stage: Stage) -> None:
     check(available(again) == available(after), "a repeated delivery was counted twice")
 
 
-async def order(stage: Stage) -> None:
-    """Ada orders two. She is sent the same order again when she repeats the request, and pays the catalog's price."""
-    wanted = {
-        "requestId": f"order-{stage.token}",
-        "userId": stage.user["id"],
-        "items": [{"productId": stage.product["id"], "quantity": "2"}],
-    }
-    placed = await stage.http("POST", "/v1/orders", wanted, outcome=lambda body: describe(body["order"]))
-    stage.order = placed["order"]
-    check(amount(stage.order["total"]) == 2 * amount(stage.product["price"]), "the total is not twice the price")
-    again = await stage.http("POST", "/v1/orders", wanted, outcome=lambda body: f"again: {body['order']['id']}")
-    check(again["order"]["id"] == stage.order["id"], "the repeated request made a second order")
-    path = f"/v1/orders?userId={stage.user['id']}"
-    listed = await stage.http("GET", path, outcome=lambda body: f"{count(body, 'orders')} order")
-    check(count(listed, "orders") == 1, "Ada has not exactly one order")
-
-
-async def cancel(stage: Stage) -> None:
-    """Ada changes her mind; a second cancellation is refused."""
-    path, reason = f"/v1/orders/{stage.order['id']}", {"reason": "found it in the attic"}
-    cancelled = await stage.http("POST", f"{path}:cancel", reason, outcome=lambda body: describe(body["order"]))
-    check(cancelled["order"]["status"] == "ORDER_STATUS_CANCELLED", "the order is not cancelled")
-    seen = await stage.http("GET", path, outcome=lambda body: " → ".join(history(body["order"])))
-    check(history(seen["order"])[-1] == "CANCELLED", "the history does not end with the cancellation")
-    await stage.http("POST", f"{path}:cancel", reason, status=400, outcome=message)
-
-
 def amount(money: JsonObject) -> Decimal:
     """A google.type.Money in JSON as a number."""
     return Decimal(money.get("units", 0)) + Decimal(money.get("nanos", 0)).scaleb(-9)
@@ -138,11 +111,6 @@ def available(body: JsonObject) -> int:
 def describe(order: JsonObject) -> str:
     """An order in a few words."""
     return f"order {order['id']}, {price(order['total'])}, {order['status'].removeprefix('ORDER_STATUS_')}"
-
-
-def history(order: JsonObject) -> list[str]:
-    """Every status that an order had."""
-    return [step["status"].removeprefix("ORDER_STATUS_") for step in order["history"]]
 
 
 def message(body: JsonObject) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from grpc_registry import Registry
@@ -15,13 +16,17 @@ JsonObject = dict[str, Any]
 
 @dataclass
 class Stage:
-    """`kill` ends one process of a service by SIGKILL and returns its pid; `token` makes names and ids unique."""
+    """`kill` ends one process of a service by SIGKILL and returns its pid; `token` makes names and ids unique.
+
+    `mailbox` is where the e-mails come that the shop sends; None if they go to a mail server of somebody else's.
+    """
 
     story: Story
     front: Front
     registry: Registry
     kill: Callable[[str], int]
     token: str
+    mailbox: Path | None = None
     user: JsonObject = field(default_factory=dict)
     product: JsonObject = field(default_factory=dict)
     order: JsonObject = field(default_factory=dict)

@@ -12,7 +12,7 @@ from shop_services.launch.errors import DirectoryInUse
 
 
 class DataDirectory:
-    """A directory with the shop's databases, etcd's data and the logs; held from `with` to its end.
+    """A directory with the shop's databases, etcd's and NATS's data, mails and logs; held from `with` to its end.
 
     The lock is the kernel's (flock): it ends with the process that holds it, however that ends.
 
@@ -29,6 +29,11 @@ class DataDirectory:
     def etcd(self) -> Path:
         """Where the embedded etcd keeps its data."""
         return self.path / "etcd"
+
+    @property
+    def nats(self) -> Path:
+        """Where the embedded NATS keeps its streams."""
+        return self.path / "nats"
 
     def log(self, name: str) -> Path:
         """The log file of a program."""

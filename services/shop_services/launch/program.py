@@ -9,6 +9,7 @@ import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 
 from shop_services.launch.logs import open_log
@@ -17,6 +18,15 @@ REFUSED = 2
 """The exit status of a program that cannot run with the settings it was given: starting it again would not help."""
 
 _TETHER = Path(__file__).with_name("tether.py")
+
+
+class Stage(IntEnum):
+    """When a program is drained: after those of the stages before, which call it."""
+
+    WORKERS = 0
+    SERVICES = 1
+    SERVERS = 2
+    """etcd, NATS and the like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +42,20 @@ class Program:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(hash=False)
     log: Path | None = None
-    stage: int = 0
+    stage: int = Stage.SERVICES
     drawn_ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One instance of a service, a worker, or a server: the program that runs it, and the address that others dial.
+
+    `service` is what it is called in the registry, if it registers.
+    """
+
+    service: str
+    address: str
+    program: Program
 
 
 async def spawn(program: Program) -> Process:

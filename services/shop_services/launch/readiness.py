@@ -1,4 +1,4 @@
-"""When a program is ready: an etcd and a gateway answer, an instance says SERVING and is registered where it serves."""
+"""When a program is ready: servers and gateways answer, an instance says SERVING and is registered where it serves."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from grpc_registry import Directory, RegistryRefused, RegistryUnavailable
+from shop_services.launch.embedded import ETCD, MAIL, NATS
 from shop_services.launch.errors import LaunchError, NotReady
 from shop_services.launch.logs import tail
-from shop_services.launch.plan import ETCD, GATEWAY, Part
-from shop_services.launch.probes import http_get
+from shop_services.launch.plan import GATEWAY
+from shop_services.launch.probes import greeting, http_get
+from shop_services.launch.program import Part
 
 _INTERVAL = 0.1
 _TIMEOUT = 1.0
@@ -41,7 +43,11 @@ async def wait_ready(parts: Iterable[Part], is_ready: Callable[[Part], Awaitable
 
 
 async def answers(part: Part) -> bool:
-    """Whether an etcd is healthy, or a gateway ready, by what it says over HTTP."""
+    """Whether an etcd or a gateway says over HTTP that it is ready, or NATS or the mail server when it greets."""
+    if part.service == NATS:
+        return b'"jetstream":true' in await greeting(part.address)
+    if part.service == MAIL:
+        return (await greeting(part.address)).startswith(b"220 ")
     path = {ETCD: "/health", GATEWAY: "/readyz"}[part.service]
     return (await http_get(part.address, path))[0] == 200
 

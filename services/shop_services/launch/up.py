@@ -16,14 +16,15 @@ from shop_services.launch.catalog import fill_if_empty
 from shop_services.launch.data import DataDirectory
 from shop_services.launch.departures import Departures
 from shop_services.launch.interrupts import first
-from shop_services.launch.plan import GATEWAY, Part, Plan, plan_shop
+from shop_services.launch.plan import GATEWAY, Plan, plan_shop, shown
+from shop_services.launch.program import Part
 from shop_services.launch.readiness import Instances, answers, wait_ready
 from shop_services.launch.session import Say, drain_seconds, draw_again, forever, run_session
 from shop_services.launch.supervisor import Child, Supervisor
 from shop_services.runtime.settings import Settings
 
 READY_SECONDS = 90.0
-"""How long etcd, then the services, then the gateways may take to become ready: on two idle cores it takes a few."""
+"""How long the servers, then services and workers, then gateways may take to be ready: on two idle cores, a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +107,18 @@ async def _up(plan: Plan, settings: Settings, *, say: Say, complain: Say, guest:
 
 
 async def _start(plan: Plan, supervisor: Supervisor, departures: Departures, say: Say) -> Shop:
-    """Start all at once, in no order: whoever needs etcd or another service waits for it. Returns when etcd answers."""
-    say(f"starting {len(plan.parts)} instances{' and an etcd' if plan.etcd else ''}; data and logs in {plan.data}")
+    """Start all at once, in no order: whoever needs a server or a service waits for it. Returns when servers answer."""
+    brought = "".join(f", {server.service}" for server in plan.servers)
+    say(f"starting {len(plan.parts)} services and workers{brought}; data and logs in {plan.data}")
     children = {}
-    for part in (*((plan.etcd,) if plan.etcd else ()), *plan.parts):
+    for part in (*plan.servers, *plan.parts):
         children[part] = supervisor.start(part.program, partial(departures.note, part.address))
-    if plan.etcd is not None:
-        await wait_ready([plan.etcd], answers, seconds=READY_SECONDS)
+    await wait_ready(plan.servers, answers, seconds=READY_SECONDS)
     return Shop(plan, children)
 
 
 async def _make_ready(plan: Plan, registry: Directory, say: Say, *, fill: bool) -> None:
-    services = [part for part in plan.parts if part.service != GATEWAY]
+    services = [part for part in plan.parts if part.service != GATEWAY]  # and workers
     gateways = [part for part in plan.parts if part.service == GATEWAY]
     async with Instances(registry) as instances:
         await wait_ready(services, instances.serve, seconds=READY_SECONDS)
@@ -128,11 +129,15 @@ async def _make_ready(plan: Plan, registry: Directory, say: Say, *, fill: bool) 
 
 def _present(shop: Shop, seconds: float, say: Say) -> None:
     for part, child in shop.children.items():
-        say(f"  {part.program.name:<12} {part.address:<22} pid {child.pid}")
+        say(f"  {part.program.name:<20} {part.address:<22} pid {child.pid}")
+    registry, bus = shown(shop.plan.registry_url), shown(shop.plan.nats_url)
     say(f"try  curl {shop.plan.gateway_url}/v1/products")
-    say(f"     REGISTRY_URL={shop.plan.shown_registry_url} meshctl ls")
+    say(f"     REGISTRY_URL={registry} meshctl ls")
+    say(f"     NATS_URL={bus} shop dlq ls")
+    if shop.plan.mailbox is not None:
+        say(f"     shop mail ls --data {shop.plan.data}")
     took = f"{len(shop.children)} processes in {seconds:.1f} s"
-    say(f"ready: {shop.plan.gateway_url} {shop.plan.shown_registry_url} ({took})")
+    say(f"ready: {shop.plan.gateway_url} {registry} {bus} ({took})")
 
 
 async def _fill_catalog(product: Part, say: Say) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from functools import partial
 
 from grpc_registry import connect
+from shop_services.launch.commands import service_command
 from shop_services.launch.departures import Departures
-from shop_services.launch.plan import check_registry, service_command
+from shop_services.launch.plan import check_registry
 from shop_services.launch.ports import Ports
 from shop_services.launch.program import Program
 from shop_services.launch.session import Say, drain_seconds, draw_again, run_session

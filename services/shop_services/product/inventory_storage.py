@@ -18,6 +18,20 @@ from shop_services.product.tables import reservation_items, reservations, stock
 from shop_services.runtime.errors import NotFound
 from shop_services.storage import Contended
 
+# Statements that every order runs are built once: building one takes longer than to execute it.
+_stock_of = (
+    sa.select(stock)
+    .where(stock.c.product_id.in_(sa.bindparam("products", expanding=True)))
+    .order_by(stock.c.product_id)
+    .with_for_update()
+)
+_reservation_of = sa.select(reservations).where(reservations.c.order_id == sa.bindparam("order")).with_for_update()
+_reserved_for = (
+    sa.select(reservation_items)
+    .where(reservation_items.c.order_id == sa.bindparam("order"))
+    .order_by(reservation_items.c.product_id)
+)
+_changed = reservations.update().where(reservations.c.order_id == sa.bindparam("order"))
 _moved = (
     stock.update()
     .where(stock.c.product_id == sa.bindparam("product"))
@@ -52,8 +66,8 @@ async def get(connection: AsyncConnection, product_id: str) -> Stock:
 
 async def lock(connection: AsyncConnection, product_ids: Iterable[str]) -> dict[str, Stock]:
     """The stock of those products, by id, which nobody else changes until the transaction ends."""
-    query = sa.select(stock).where(stock.c.product_id.in_(product_ids)).order_by(stock.c.product_id).with_for_update()
-    return {row.product_id: _stock(row) for row in await connection.execute(query)}
+    rows = await connection.execute(_stock_of, {"products": list(product_ids)})
+    return {row.product_id: _stock(row) for row in rows}
 
 
 async def move(connection: AsyncConnection, items: Iterable[Item], move: Move) -> None:
@@ -82,16 +96,14 @@ async def set_available(connection: AsyncConnection, after: Stock) -> None:
 
 async def lock_reservation(connection: AsyncConnection, order_id: str) -> Reservation | None:
     """The reservation of that order, which nobody else changes until the transaction ends; None if there is none."""
-    query = sa.select(reservations).where(reservations.c.order_id == order_id).with_for_update()
-    row = (await connection.execute(query)).one_or_none()
+    row = (await connection.execute(_reservation_of, {"order": order_id})).one_or_none()
     if row is None:
         return None
-    items = reservation_items
-    held = sa.select(items).where(items.c.order_id == order_id).order_by(items.c.product_id)
+    items = await connection.execute(_reserved_for, {"order": order_id})
     return Reservation(
         order_id=order_id,
         state=State(row.state),
-        items=tuple(Item(item.product_id, item.quantity) for item in await connection.execute(held)),
+        items=tuple(Item(item.product_id, item.quantity) for item in items),
         create_time=row.create_time,
         update_time=row.update_time,
     )
@@ -106,7 +118,7 @@ async def insert_reservation(connection: AsyncConnection, reservation: Reservati
         "update_time": reservation.update_time,
     }
     try:
-        await connection.execute(reservations.insert().values(values))
+        await connection.execute(reservations.insert(), values)
     except sa.exc.IntegrityError:  # its only constraint is the key
         raise Contended(f"the stock of order {reservation.order_id!r} is being changed by another call") from None
     if reservation.items:
@@ -117,8 +129,8 @@ async def insert_reservation(connection: AsyncConnection, reservation: Reservati
 
 async def update_reservation(connection: AsyncConnection, reservation: Reservation) -> None:
     """Write the state of a reservation that is locked."""
-    changed = reservations.update().where(reservations.c.order_id == reservation.order_id)
-    await connection.execute(changed.values(state=reservation.state.value, update_time=reservation.update_time))
+    values = {"order": reservation.order_id, "state": reservation.state.value, "update_time": reservation.update_time}
+    await connection.execute(_changed, values)
 
 
 def _stock(row: sa.Row[Any]) -> Stock:

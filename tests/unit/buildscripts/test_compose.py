@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from shop_services.launch.commands import SERVICES as NAMES
+from shop_services.messaging.bus import TOPICS
+
 ROOT = Path(__file__).parents[3]
-SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -21,18 +25,36 @@ def test_every_container_is_an_exact_version_with_a_health_check(name: str) -> N
     assert SERVICES[name]["restart"] == "unless-stopped"
 
 
-@pytest.mark.parametrize("name", ["user", "product", "order", "cache", "gateway"])
-def test_every_service_has_two_replicas_and_three_registries(name: str) -> None:
-    """The shop survives the loss of a replica, and of one etcd."""
-    assert SERVICES[name]["command"] == ["serve", name]
-    assert SERVICES[name]["deploy"]["replicas"] == 2
-    assert SERVICES[name]["environment"]["REGISTRY_URL"] == "etcd://etcd1:2379,etcd2:2379,etcd3:2379"
+@pytest.mark.parametrize("command", [*(("serve", name) for name in NAMES), *(("worker", topic) for topic in TOPICS)])
+def test_everything_has_two_replicas_and_three_registries_and_brokers(command: tuple[str, str]) -> None:
+    """The shop survives the loss of a replica of any service or worker, of one etcd, and of one NATS."""
+    service = SERVICES[command[1] if command[0] == "serve" else "-".join(command)]
+    assert service["command"] == list(command)
+    assert service["deploy"]["replicas"] == 2
+    assert service["environment"]["REGISTRY_URL"] == "etcd://etcd1:2379,etcd2:2379,etcd3:2379"
+    assert service["environment"]["NATS_URL"] == "nats://nats1:4222,nats2:4222,nats3:4222"
+    assert service["environment"]["SHOP_STREAM_REPLICAS"] == 3
+
+
+def test_messages_are_on_disk_before_they_are_acknowledged() -> None:
+    """JetStream is on in each of the three NATS, bounded, and syncs each message."""
+    config = COMPOSE["configs"]["nats"]["content"]
+    assert re.search(r"jetstream \{[^}]*max_file_store: 8GB[^}]*sync_interval: always", config)
+    for name in ("nats1", "nats2", "nats3"):
+        assert SERVICES[name]["configs"] == [{"source": "nats", "target": "/etc/nats/shop.conf"}]
 
 
 def test_each_service_has_a_database_of_its_own() -> None:
-    """No two services share a database, and none gets one that the first start does not make."""
+    """No two services share a database, though order and its workers do; none gets one that the first start does not
+    make."""
     urls = {name: service.get("environment", {}).get("DATABASE_URL") for name, service in SERVICES.items()}
     databases = {name: url.rsplit("/", 1)[1] for name, url in urls.items() if url}
-    assert databases == {"user": "shop_user", "product": "shop_product", "order": "shop_order"}
-    script = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["configs"]["databases"]["content"]
+    orders = ("order", "worker-orders", "worker-payments", "worker-inventory")
+    assert databases == dict.fromkeys(orders, "shop_order") | {
+        "user": "shop_user",
+        "product": "shop_product",
+        "payment": "shop_payment",
+        "worker-notifications": "shop_notification",
+    }
+    script = COMPOSE["configs"]["databases"]["content"]
     assert set(re.findall(r"CREATE DATABASE (\w+);", script)) == set(databases.values())

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from shop_services.launch.commands import SERVICES
 from shop_services.launch.data import DataDirectory
 from shop_services.launch.errors import LaunchError
-from shop_services.launch.plan import SERVICES, Plan, plan_shop
+from shop_services.launch.plan import Plan, plan_shop, shown
 from shop_services.launch.ports import LOOPBACK
+from shop_services.launch.program import Part, Stage
+from shop_services.messaging.bus import TOPICS
 from shop_services.runtime.settings import SettingError
 
 
@@ -27,16 +30,33 @@ def plan(data: DataDirectory, *, replicas: int = 2, port: int = 0, **environment
     return plan_shop(environment, data, replicas=replicas, port=port, rng=random.Random(4))
 
 
-def test_every_service_has_its_replicas_on_ports_of_their_own(data: DataDirectory) -> None:
-    """Each service gets so many instances, named and numbered, and no two programs share a port."""
+def servers(made: Plan) -> dict[str, Part]:
+    return {part.service: part for part in made.servers}
+
+
+def test_every_service_has_its_replicas_and_every_topic_a_worker(data: DataDirectory) -> None:
+    """Services get so many instances, named and numbered, topics a worker each, and no two programs share a port."""
     made = plan(data, replicas=3)
-    assert [part.program.name for part in made.parts] == [f"{name}-{n}" for name in SERVICES for n in (1, 2, 3)]
-    assert len({part.address for part in made.parts} | {made.registry_url}) == 16
+    instances = [f"{name}-{n}" for name in SERVICES for n in (1, 2, 3)]
+    assert [part.program.name for part in made.parts] == [*instances, *(f"worker-{topic}" for topic in TOPICS)]
+    assert len({part.address for part in (*made.servers, *made.parts)}) == 3 * len(SERVICES) + len(TOPICS) + 3
     for part in made.parts:
         assert part.program.environment["SHOP_PORT"] == part.address.rpartition(":")[2]
         assert part.program.environment["SHOP_DATA"] == str(data.path)
         assert part.program.environment["REGISTRY_URL"] == made.registry_url
+        assert part.program.environment["NATS_URL"] == made.nats_url
         assert part.program.log == data.log(part.program.name)
+
+
+def test_a_worker_is_registered_by_its_topic(data: DataDirectory) -> None:
+    """Workers are known as `TOPIC-worker`; orders, payments and inventory are the order service's."""
+    workers = {part.service: part.program.command[3:] for part in plan(data).parts if "worker" in part.service}
+    assert workers == {
+        "orders-worker": ("shop_services.order.worker", "orders"),
+        "payments-worker": ("shop_services.order.worker", "payments"),
+        "inventory-worker": ("shop_services.order.worker", "inventory"),
+        "notifications-worker": ("shop_services.notification",),
+    }
 
 
 def test_the_first_gateway_has_the_port_asked_for(data: DataDirectory) -> None:
@@ -51,28 +71,69 @@ def test_only_ports_that_were_asked_for_are_not_drawn(data: DataDirectory) -> No
     """Every port was drawn, and may be drawn again, but the gateway's with `--port`."""
     free = int(plan(data).gateway_url.rpartition(":")[2])
     for made, asked_for in ((plan(data), 0), (plan(data, port=free), free)):
-        assert made.etcd is not None
-        assert len(made.etcd.program.drawn_ports) == 2
+        assert {name: len(part.program.drawn_ports) for name, part in servers(made).items()} == {
+            "etcd": 2,
+            "nats": 1,
+            "mail": 1,
+        }
         for part in made.parts:
             port = int(part.address.rpartition(":")[2])
             assert part.program.drawn_ports == (() if port == asked_for else (port,))
 
 
-def test_etcd_outlives_the_services(data: DataDirectory) -> None:
-    """The embedded etcd is drained after the services, keeps its data in the directory, and is their registry."""
+def test_servers_outlive_the_services_and_these_the_workers(data: DataDirectory) -> None:
+    """Workers are drained first, then the services that they call, then what both need."""
     made = plan(data)
-    assert made.etcd is not None
-    assert made.etcd.program.stage > max(part.program.stage for part in made.parts)
-    assert f"--data-dir={data.etcd}" in made.etcd.program.command
-    assert f"--listen-client-urls={made.registry_url.replace('etcd:', 'http:')}" in made.etcd.program.command
+    for part in made.parts:
+        assert part.program.stage == (Stage.WORKERS if "worker" in part.service else Stage.SERVICES)
+    assert {part.program.stage for part in made.servers} == {Stage.SERVERS}
+    assert Stage.WORKERS < Stage.SERVICES < Stage.SERVERS
 
 
-def test_a_registry_that_runs_is_used(data: DataDirectory) -> None:
-    """With REGISTRY_URL no etcd is started, and its password is not shown."""
-    made = plan(data, REGISTRY_URL="etcds://shop:secret@etcd.example:2379/mesh")
-    assert made.etcd is None
-    assert made.parts[0].program.environment["REGISTRY_URL"] == "etcds://shop:secret@etcd.example:2379/mesh"
-    assert made.shown_registry_url == "etcds://etcd.example:2379/mesh"
+def test_the_embedded_servers_are_the_ones_used(data: DataDirectory) -> None:
+    """etcd and NATS keep their data in the directory, and everybody is told where they and the mail server listen."""
+    made = plan(data)
+    etcd, nats, mail = (servers(made)[name] for name in ("etcd", "nats", "mail"))
+    assert f"--data-dir={data.etcd}" in etcd.program.command
+    assert f"--listen-client-urls=http://{etcd.address}" in etcd.program.command
+    assert f"--store_dir={data.nats}" in nats.program.command
+    assert f"--port={nats.address.rpartition(':')[2]}" in nats.program.command
+    assert mail.program.environment["SHOP_PORT"] == mail.address.rpartition(":")[2]
+    assert (made.registry_url, made.nats_url) == (f"etcd://{etcd.address}", f"nats://{nats.address}")
+    assert {part.program.environment["SHOP_SMTP_URL"] for part in made.parts} == {f"smtp://{mail.address}"}
+
+
+def test_the_embedded_mail_server_is_not_open_to_others(data: DataDirectory) -> None:
+    """It takes mail from anybody who asks, so it listens on the loopback wherever the services do."""
+    made = plan(data, SHOP_HOST="0.0.0.0", SHOP_ADVERTISE="127.0.0.1")  # noqa: S104 - nothing is bound here
+    assert servers(made)["mail"].program.environment["SHOP_HOST"] == "127.0.0.1"
+
+
+def test_servers_that_run_are_used(data: DataDirectory) -> None:
+    """What a variable names is not started."""
+    urls = {
+        "REGISTRY_URL": "etcds://shop:secret@etcd.example:2379/mesh",
+        "NATS_URL": "tls://shop:secret@nats.example:4222",
+        "SHOP_SMTP_URL": "smtps://shop:secret@mail.example",
+    }
+    made = plan(data, replicas=2, port=0, **urls)
+    assert made.servers == ()
+    assert urls.items() <= made.parts[0].program.environment.items()
+    assert (made.registry_url, made.nats_url) == (urls["REGISTRY_URL"], urls["NATS_URL"])
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("etcds://shop:secret@etcd.example:2379/mesh", "etcds://etcd.example:2379/mesh"),
+        ("nats://shop:sec,ret@a:4222,b:4222", "nats://a:4222,b:4222"),
+        ("nats://shop:secret@a:4222,shop:secret@b:4222", "nats://b:4222"),
+        ("nats://a:4222", "nats://a:4222"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, seen: str) -> None:
+    """Nothing before an @ is shown."""
+    assert shown(url) == seen
 
 
 def test_a_port_in_use_is_refused_with_its_holder(data: DataDirectory) -> None:
@@ -83,10 +144,11 @@ def test_a_port_in_use_is_refused_with_its_holder(data: DataDirectory) -> None:
             plan(data, port=port)
 
 
-def test_a_registry_in_memory_is_refused(data: DataDirectory) -> None:
+@pytest.mark.parametrize("variable", ["REGISTRY_URL", "NATS_URL"])
+def test_what_is_in_memory_is_refused(data: DataDirectory, variable: str) -> None:
     """memory:// cannot be shared by processes, so a shop of several refuses it by the variable's name."""
-    with pytest.raises(SettingError, match="REGISTRY_URL"):
-        plan(data, REGISTRY_URL="memory://")
+    with pytest.raises(SettingError, match=f"{variable}: memory://"):
+        plan(data, replicas=2, port=0, **{variable: "memory://"})
 
 
 def test_a_wrong_variable_is_named(data: DataDirectory) -> None:

@@ -14,10 +14,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_registry import Instance, Listing, Registry, RegistryRefused
 from grpc_registry.connecting import connect
 from shop_services.launch.errors import LaunchError, NotReady
-from shop_services.launch.plan import Part
 from shop_services.launch.ports import LOOPBACK
 from shop_services.launch.probes import http_get
-from shop_services.launch.program import Program
+from shop_services.launch.program import Part, Program
 from shop_services.launch.readiness import Instances as Probes
 from shop_services.launch.readiness import answers, wait_ready
 
@@ -104,6 +103,33 @@ async def test_a_gateway_is_ready_when_readyz_says_so(instances: Instances) -> N
     await wait_ready([await instances.http("gateway-1", "200 OK")], answers, seconds=20)
     with pytest.raises(NotReady, match="gateway-2"):
         await wait_ready([await instances.http("gateway-2", "503 no backend")], answers, seconds=0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "ready", "not_ready"),
+    [
+        ("nats", b'INFO {"server_id":"x","jetstream":true}\r\n', b'INFO {"server_id":"x"}\r\n'),
+        ("mail", b"220 shop SMTP\r\n", b"421 too busy\r\n"),
+    ],
+)
+async def test_a_server_is_ready_when_it_greets(
+    instances: Instances, name: str, ready: bytes, not_ready: bytes
+) -> None:
+    """NATS is ready when it says that it has JetStream, a mail server when it says 220; silence is not ready."""
+    greets = not_ready
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greets)
+        writer.close()
+
+    async with await asyncio.start_server(greet, LOOPBACK, 0) as server:
+        part = instances.part(name, f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}")
+        assert not await answers(part)
+        greets = b""
+        assert not await answers(part)
+        greets = ready
+        assert await answers(part)
+    assert not await answers(part)
 
 
 async def test_names_who_is_not_ready_with_the_end_of_its_log(

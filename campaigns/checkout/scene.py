@@ -1,0 +1,151 @@
+"""The shop as real processes, each kept running by the supervisor of `shop up`: who is killed is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import grpc_registry
+from campaigns.checkout.faults import Kind, Victim
+from campaigns.checkout.servers import Broker, Connections, DatabaseServer
+from grpc_registry import Registry
+from shop_services.launch.commands import mail_command, service_command, worker_command, worker_name
+from shop_services.launch.embedded import MAIL
+from shop_services.launch.program import Part, Program
+from shop_services.launch.readiness import Instances, answers, wait_ready
+from shop_services.launch.supervisor import Child, Supervisor
+from shop_services.runtime.settings import Settings
+from shop_services.storage import Database
+from tests.servers import Etcd, free_port
+
+READY_WITHIN = 90.0
+
+_SERVICE: Mapping[Kind, float] = {Kind.KILL: 1.0, Kind.FREEZE: 0.15}
+_WORKER: Mapping[Kind, float] = {Kind.KILL: 1.0, Kind.FREEZE: 0.35}
+_MAIL: Mapping[Kind, float] = {Kind.KILL: 0.3}
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """So many processes of a kind, and how often each of them is broken."""
+
+    name: str
+    command: tuple[str, ...]
+    count: int
+    weights: Mapping[Kind, float]
+
+
+_ROLES = (
+    _Role("user", service_command("user"), 1, {}),
+    _Role("product", service_command("product"), 2, _SERVICE),
+    _Role("order", service_command("order"), 2, _SERVICE),
+    _Role("payment", service_command("payment"), 2, _SERVICE),
+    *(
+        _Role(worker_name(topic), worker_command(topic), count, _WORKER)
+        for topic, count in (("orders", 2), ("payments", 2), ("inventory", 2), ("notifications", 1))
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A shop that runs. `settings` are those of its processes, for whoever wants to look into its databases."""
+
+    registry: Registry
+    settings: Settings
+    mails: Path
+    victims: Sequence[Victim]
+
+
+class Process:
+    """A process that the supervisor keeps running."""
+
+    def __init__(self, child: Child, weights: Mapping[Kind, float]) -> None:
+        self.name = child.name
+        self.weights = weights
+        self._child = child
+
+    async def suffer(self, kind: Kind, seconds: float) -> bool:
+        """Be killed, or stand still for so many seconds; it may be killed meanwhile."""
+        pid = self._child.pid
+        if pid is None:
+            return False
+        if kind is Kind.KILL:
+            self._child.signal(signal.SIGKILL)
+            return True
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        if self._child.pid == pid:
+            os.kill(pid, signal.SIGCONT)
+        return True
+
+
+@contextlib.asynccontextmanager
+async def open_scene(
+    directory: Path, database: str, rng: Random, report: Callable[[str], None]
+) -> AsyncIterator[Scene]:
+    """Start it all, and stop it all in the end. `report` is told of every process that ended.
+
+    Raises:
+        LaunchError: it did not get ready.
+    """
+    async with AsyncExitStack() as stack:
+        etcd, broker, victims = Etcd(directory / "etcd"), Broker(directory / "nats"), list[Victim]()
+        for server in (etcd, broker):
+            stack.callback(server.kill)
+            await asyncio.to_thread(server.start)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
+        mail_port = free_port()
+        environment |= {
+            "REGISTRY_URL": etcd.url,
+            "NATS_URL": broker.url,
+            "DATABASE_URL": await _database(stack, database, directory, victims, rng),
+            "SHOP_DATA": str(directory / "data"),
+            "SHOP_SMTP_URL": f"smtp://127.0.0.1:{mail_port}",
+            "SHOP_LOG_LEVEL": "info",
+            "SHOP_LEASE_TTL": "3",
+            "SHOP_DATABASE_POOL": "5",
+            "SHOP_CONCURRENCY": "4",
+            "SHOP_ORDER_STUCK": "5",
+            "SHOP_ORDER_TIMEOUT": "120",
+        }
+        supervisor = await stack.enter_async_context(Supervisor(report))
+        mail = _part(MAIL, mail_command(), environment, directory, port=mail_port)
+        victims += [broker, Process(supervisor.start(mail.program), _MAIL)]
+        parts = []
+        for role in _ROLES:
+            for number in range(1, role.count + 1):
+                part = _part(f"{role.name}-{number}", role.command, environment, directory, port=free_port())
+                parts.append(Part(role.name, part.address, part.program))
+                victims.append(Process(supervisor.start(part.program), role.weights))
+        registry = await stack.enter_async_context(grpc_registry.connect(etcd.url))
+        async with Instances(registry) as instances:
+            await wait_ready(parts, instances.serve, seconds=READY_WITHIN)
+            await wait_ready([mail], answers, seconds=READY_WITHIN)
+        yield Scene(registry, Settings.from_environment(environment), directory / "data/mail", victims)
+
+
+async def _database(stack: AsyncExitStack, name: str, directory: Path, victims: list[Victim], rng: Random) -> str:
+    """The URL of the database, and who can be broken there; empty for SQLite, where every service has files."""
+    if name == "sqlite":
+        return ""
+    server = DatabaseServer()
+    stack.callback(server.remove)
+    await asyncio.to_thread(server.start)
+    url = stack.enter_context(server.database())
+    stack.callback(server.dump, url, directory / "database.sql")
+    victims += [server, Connections(await stack.enter_async_context(Database(url, service="campaign", pool=1)), rng)]
+    return url
+
+
+def _part(name: str, command: tuple[str, ...], environment: Mapping[str, str], directory: Path, *, port: int) -> Part:
+    variables = {**environment, "SHOP_PORT": str(port)}
+    program = Program(name, command, variables, directory / "logs" / f"{name}.log")
+    return Part(name, f"127.0.0.1:{port}", program)

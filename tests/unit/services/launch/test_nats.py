@@ -1,0 +1,76 @@
+"""The embedded NATS, for real."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import sysconfig
+from pathlib import Path
+
+import nats
+import pytest
+
+from shop_services.launch.errors import MissingBinary
+from shop_services.launch.nats import nats_binary, nats_command
+from shop_services.launch.ports import LOOPBACK, free_port
+from shop_services.launch.probes import http_get
+from shop_services.launch.program import Part, Program
+from shop_services.launch.readiness import answers, wait_ready
+from shop_services.launch.supervisor import Supervisor
+
+
+async def test_starts_and_starts_again_on_another_port(tmp_path: Path) -> None:
+    """The embedded NATS becomes ready, ends on SIGTERM, and what it had acknowledged is there at another port."""
+    rng = random.Random(5)
+    reports: list[str] = []
+    directory = tmp_path / "a b" / "nats"
+    async with Supervisor(reports.append) as supervisor:
+        for stored in (0, 1):
+            port = free_port(rng=rng)
+            program = Program("nats", nats_command(nats_binary(), directory, port=port), {}, tmp_path / "nats.log")
+            part = Part("nats", f"{LOOPBACK}:{port}", program)
+            assert not await answers(part)
+            child = supervisor.start(program)
+            await wait_ready([part], answers, seconds=20)
+            client = await nats.connect(f"nats://{part.address}")
+            stream = client.jetstream()
+            await stream.add_stream(name="test", subjects=["test"])
+            assert (await stream.stream_info("test")).state.messages == stored
+            await stream.publish("test", b"kept")
+            await client.close()
+            assert await supervisor.drain([child], 10) == []
+    assert reports == []
+
+
+async def test_syncs_before_it_acknowledges_and_is_bounded(tmp_path: Path) -> None:
+    """JetStream runs with `sync_interval: always`, and with bounds on what it stores."""
+    rng = random.Random(6)
+    port, monitoring = free_port(rng=rng), free_port(rng=rng)
+    command = (*nats_command(nats_binary(), tmp_path / "nats", port=port), f"--http_port={monitoring}")
+    async with Supervisor(lambda _: None) as supervisor:
+        supervisor.start(Program("nats", command, {}, tmp_path / "nats.log"))
+        async with asyncio.timeout(20):
+            while not (answer := await http_get(f"{LOOPBACK}:{monitoring}", "/jsz"))[0]:  # noqa: ASYNC110 - a process
+                await asyncio.sleep(0.02)
+    config = json.loads(answer[1])["config"]
+    assert config["sync_always"] is True
+    assert (config["max_memory"], config["max_storage"]) == (64 * 2**20, 4 * 2**30)
+
+
+def test_a_missing_binary_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a NATS the error names the package to install and the setting that does without."""
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(MissingBinary, match=r"shop-services\[embedded\].*NATS_URL"):
+        nats_binary()
+
+
+def test_takes_the_server_on_the_path_where_the_wheel_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A system's own server serves as well."""
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda name: f"/opt/{name}")
+    assert nats_binary() == Path("/opt/nats-server")
