@@ -80,6 +80,8 @@ class Checkout:
 
     async def passages(self) -> list[Passage]:
         due, self._due = self._due, {}
+        if not due:
+            return []
         async with self._database.reading() as connection:
             query = _ended.where(_final, storage.transitions.c.order_id >= min(due))
             ended = {row.order_id: row for row in await connection.execute(query)}

@@ -83,6 +83,14 @@ class Bus(Protocol):
         seconds.
         """
 
+    async def waiting(self, topic: str) -> int:
+        """How many messages of `topic` wait for a handler to begin with them. Those that wait for another attempt do
+        not count.
+
+        Raises:
+            BusUnavailable: the bus did not answer within 5 s.
+        """
+
     def announce(self, channel: str, subject: str) -> None:
         """Tell all who `listen` to `channel` now, in any process, that `subject` has changed. Nothing is kept, and it
         may be lost: whoever must know looks for itself from time to time. Never waits, never raises."""

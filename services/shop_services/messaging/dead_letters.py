@@ -126,7 +126,7 @@ class DeadLetters:
             async with link.wait(_PATIENCE):
                 yield link
         except (TimeoutError, nats.errors.Error) as error:
-            raise BusUnavailable(f"NATS does not answer: {str(error) or 'it is away'}") from error
+            raise BusUnavailable(f"the dead letters cannot be reached: {str(error) or 'no answer'}") from error
 
 
 @asynccontextmanager

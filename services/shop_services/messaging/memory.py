@@ -206,6 +206,11 @@ class MemoryBus:
         finally:
             await subscription.drain(1.0)
 
+    async def waiting(self, topic: str) -> int:
+        if self._closed:
+            raise BusUnavailable("the bus is closed")
+        return len(self.broker.topic(topic).ready)
+
     def announce(self, channel: str, subject: str) -> None:
         if not self._closed:
             loop = asyncio.get_running_loop()

@@ -36,7 +36,7 @@ GRACE = 2.0
 LATE = timedelta(minutes=1)
 """Messages that are older than this are warned about, once a minute."""
 
-_LINGER = 0.05  # seconds in which rows to delete come together
+_LINGER = 0.1  # seconds in which rows to delete come together: a transaction for many, where each costs a sync
 
 _log = structlog.get_logger(__name__)
 

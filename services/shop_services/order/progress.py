@@ -87,12 +87,11 @@ class Progress:
         """Give an order that stands still its message again, or give it up. None: others have seen to it."""
         now = self._clock()
         order = await storage.get(connection, overdue.order_id)
-        if self._bounds.exceeded(order, now):
+        if self._bounds.exceeded(overdue, now):
             return await self.happened(connection, order, Event.TIMED_OUT, "timed out")
         if not await storage.postpone(connection, overdue, self._bounds.due(order, overdue.nudges + 1, now)):
             return None
-        due = DUE.get(order.status)
-        return await self._caused(connection, order, overdue.owes if due is None else [due], now)
+        return await self._caused(connection, order, overdue.commands, now)
 
     async def handled(self, envelope: Envelope, order: Order, event: Event, reason: str) -> None:
         """Write the step that handling a message has led to, once for each message. Late ones are of no effect.

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shop_services.messaging.inbox import inbox_table
 from shop_services.messaging.outbox import outbox_table
 from shop_services.order.domain import KIND, Item, Order, Transition
-from shop_services.order.saga import Command, Status
+from shop_services.order.saga import DUE, Command, Status
 from shop_services.runtime.errors import NotFound
 from shop_services.runtime.money import Money
 from shop_services.storage import Contended, Database, UtcDateTime, make_metadata, replies_table, violated_constraint
@@ -75,7 +75,7 @@ _OWED = {Command.RELEASE: orders.c.owes_release, Command.REFUND: orders.c.owes_r
 # Statements that every message needs are made once: making one takes as long as running it.
 _all = sa.select(orders.c.id, orders.c.user_id, orders.c.payment_method)
 _one = _all.add_columns(*_OWED.values()).where(orders.c.id == sa.bindparam("order_id"))
-_ids = sa.bindparam("ids", expanding=True)
+_ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _items_of = sa.select(items).where(items.c.order_id.in_(_ids)).order_by(items.c.order_id, items.c.position)
 _history_of = (
     sa.select(transitions)
@@ -95,9 +95,16 @@ class Overdue:
     """An order that the sweep must look at, as it was found."""
 
     order_id: str
+    status: Status
+    create_time: datetime
     due_time: datetime
     nudges: int
     owes: frozenset[Command]
+
+    @property
+    def commands(self) -> Collection[Command]:
+        """What is due for it."""
+        return [DUE[self.status]] if self.status in DUE else self.owes
 
 
 async def insert(connection: AsyncConnection, order: Order, request_id: str, due: datetime) -> None:
@@ -145,9 +152,14 @@ async def settle(connection: AsyncConnection, order_id: str, command: Command) -
 
 async def overdue(connection: AsyncConnection, now: datetime, limit: int) -> list[Overdue]:
     """`limit` orders at most that the sweep must look at, the longest overdue first."""
-    query = sa.select(orders.c.id, orders.c.due_time, orders.c.nudges, *_OWED.values())
+    columns = (orders.c.id, orders.c.status, transitions.c.time, orders.c.due_time, orders.c.nudges, *_OWED.values())
+    recorded = sa.and_(transitions.c.order_id == orders.c.id, transitions.c.version == 1)
+    query = sa.select(*columns).join_from(orders, transitions, recorded)
     query = query.where(orders.c.due_time <= now).order_by(orders.c.due_time).limit(limit)
-    return [Overdue(row.id, row.due_time, row.nudges, _owes(row)) for row in await connection.execute(query)]
+    return [
+        Overdue(row.id, Status(row.status), row.time, row.due_time, row.nudges, _owes(row))
+        for row in await connection.execute(query)
+    ]
 
 
 async def postpone(connection: AsyncConnection, found: Overdue, due: datetime) -> bool:
@@ -155,6 +167,12 @@ async def postpone(connection: AsyncConnection, found: Overdue, due: datetime) -
     same = orders.update().where(orders.c.id == found.order_id, orders.c.due_time == found.due_time)
     changed = await connection.execute(same.values(nudges=found.nudges + 1, due_time=due))
     return bool(changed.rowcount == 1)
+
+
+async def leave(connection: AsyncConnection, order_ids: Collection[str], now: datetime, due: datetime) -> None:
+    """Write when to look again at those of the orders that are overdue still."""
+    same = orders.update().where(orders.c.id.in_(order_ids), orders.c.due_time <= now)
+    await connection.execute(same.values(due_time=due))
 
 
 async def get(connection: AsyncConnection, order_id: str) -> Order:

@@ -58,6 +58,7 @@ class _Parts:
 
     database: Database
     bus: Bus
+    bounds: Bounds
     progress: Progress
 
 
@@ -73,7 +74,8 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
         watches = Watches(storage.ChangedOrders(parts.database))
         stack.push_async_callback(watches.close)
         await stack.enter_async_context(parts.bus.listen(CHANGED, watches.changed))
-        sweep = Sweep(parts.database, parts.progress, settings.order_stuck / 6, utc_now, SystemRandom())
+        every = settings.order_stuck / 6
+        sweep = Sweep(parts.database, parts.progress, parts.bus, parts.bounds, every, utc_now, SystemRandom())
         await stack.enter_async_context(sweep.sweeping())
         orders = Orders(
             parts.database,
@@ -122,4 +124,4 @@ async def _open(stack: AsyncExitStack, settings: Settings, name: str) -> _Parts:
     inbox = Inbox(database, storage.inbox, utc_now)
     await stack.enter_async_context(inbox.sweeping())
     bounds = Bounds(timedelta(seconds=settings.order_stuck), timedelta(seconds=settings.order_timeout))
-    return _Parts(database, bus, Progress(database, outbox, inbox, bus, bounds, utc_now, new_id))
+    return _Parts(database, bus, bounds, Progress(database, outbox, inbox, bus, bounds, utc_now, new_id))

@@ -20,7 +20,6 @@ from shop_services.payment.tables import ledger, payments
 from shop_services.runtime.money import Money
 from shop_services.storage import Contended
 
-
 # What every step runs is built once: building a statement takes longer than to execute it.
 _payment = sa.select(payments).where(payments.c.key == sa.bindparam("its_key"))
 _locked = _payment.with_for_update()

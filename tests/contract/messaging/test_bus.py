@@ -108,6 +108,23 @@ async def test_the_history_holds_the_attempts_of_all_workers(
     assert [(each.attempt, each.worker) for each in letter.history] == [(1, "first"), (2, "second")]
 
 
+async def test_a_handler_whose_call_was_cancelled_fails_and_the_next_is_handled(
+    bus: Bus, message: MakeMessage, handled: Handled
+) -> None:
+    """Only a stop cancels a handler: a `CancelledError` of its own is a failure like others, and ends no worker."""
+
+    async def handler(envelope: Envelope) -> None:
+        await handled(envelope)
+        if len(handled.ids) == 1:
+            raise asyncio.CancelledError
+
+    async with bus.subscribe("orders", handler, concurrency=1, retries=QUICK):
+        await bus.publish(message("a"))
+        assert await handled.until(2) == ["a", "a"]
+        await bus.publish(message("b"))
+        assert await handled.until(3) == ["a", "a", "b"]
+
+
 async def test_a_rejected_message_is_given_up_at_once(buses: Buses, message: MakeMessage, handled: Handled) -> None:
     """`Reject` ends in the dead letters in the first attempt, with its reason."""
     handled.errors = [Reject("no such order")]
@@ -264,3 +281,14 @@ async def test_closing_twice_is_fine(bus: Bus, message: MakeMessage) -> None:
     await bus.close()
     await bus.close()
     bus.announce("orders", "order-1")
+
+
+async def test_what_waits_is_counted(bus: Bus, message: MakeMessage, handled: Handled) -> None:
+    """Messages that no handler has begun with; one that is being handled waits no more."""
+    assert await bus.waiting("orders") == 0
+    for name in "abc":
+        await bus.publish(message(name))
+    assert await bus.waiting("orders") == 3
+    async with bus.subscribe("orders", handled, concurrency=3, retries=QUICK):
+        await handled.until(3)
+    assert await bus.waiting("orders") == 0

@@ -38,7 +38,7 @@ async def service(name: str, settings: Settings, registry: Registry) -> AsyncIte
 @asynccontextmanager
 async def running_shop(data: Path, services: Iterable[str] = WIRINGS) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the gateway of a new shop that has these services."""
-    settings = Settings(registry_url=f"memory://{data.name}", data=data)
+    settings = Settings(registry_url=f"memory://{data.name}", nats_url=f"memory://{data.name}", data=data)
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(connect(settings))
         for name in services:

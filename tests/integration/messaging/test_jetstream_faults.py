@@ -18,8 +18,9 @@ from shop.events.v1.events_pb2 import DeadLetter, Envelope
 from shop_services.messaging.bus import BusUnavailable, Message
 from shop_services.messaging.dead_letters import DeadLetters, open_dead_letters
 from shop_services.messaging.envelopes import envelope
-from shop_services.messaging.jetstream import JetStreamBus, Limits
+from shop_services.messaging.jetstream import JetStreamBus, Limits, streams
 from shop_services.messaging.retry import RetryPolicy
+from shop_services.runtime.errors import Unavailable
 from tests.servers import Nats, NatsCluster
 
 QUICK = RetryPolicy(attempts=10, first=0.05, longest=0.5)
@@ -282,6 +283,7 @@ import asyncio, sys
 from random import Random
 from shop_services.messaging.jetstream import JetStreamBus
 from shop_services.messaging.retry import RetryPolicy
+from shop_services.runtime.errors import Unavailable
 
 async def handler(envelope):
     print(envelope.id, flush=True)
@@ -366,6 +368,29 @@ async def test_a_server_that_refuses_is_complained_of(nats: Nats, open_bus: Open
     assert "insufficient" in complaints[0]["reason"]
 
 
+async def test_a_bound_on_what_is_in_flight_is_changed_by_the_next_worker(
+    nats: Nats, open_bus: OpenBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages that wait for their next attempt hold up new ones at the bound; a worker with a higher one goes on."""
+    seen, patient = Seen(), RetryPolicy(first=60.0, longest=60.0)
+
+    async def handler(envelope: Envelope) -> None:
+        await seen(envelope)
+        if envelope.id != "c":
+            raise Unavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streams, "IN_FLIGHT", 2)
+        async with open_bus(nats.url) as bus, bus.subscribe("orders", handler, concurrency=1, retries=patient):
+            for id in "abc":
+                await bus.publish(message(id))
+            await seen.until({"a", "b"})
+            await asyncio.sleep(0.3)
+            assert "c" not in seen.ids
+    async with open_bus(nats.url) as bus, bus.subscribe("orders", handler, concurrency=1, retries=patient):
+        await seen.until({"c"})
+
+
 async def test_credentials_are_those_of_the_url(tmp_path: Path, open_bus: OpenBus) -> None:
     """A server that wants a password gets the one of the URL, decoded; with another one the bus is unavailable."""
     server = Nats(tmp_path / "nats", credentials=("shop", "p@ss:word"))
@@ -379,6 +404,9 @@ async def test_credentials_are_those_of_the_url(tmp_path: Path, open_bus: OpenBu
                 await bus.publish(message("b"))
         assert [line["event"] for line in logs] == ["NATS is away"]
         assert "Authorization" in logs[0]["reason"]
+        async with open_dead_letters(f"nats://shop:wrong@{address}") as letters:
+            with pytest.raises(BusUnavailable, match=r"NATS is away: .*Authorization"):
+                await letters.all()
     finally:
         server.kill()
 

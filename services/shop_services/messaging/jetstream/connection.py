@@ -68,6 +68,7 @@ class Connection:
         self._link: Link | None = None
         self._up = asyncio.Event()
         self._outage = False
+        self._trouble = "no server answers"
         self._keeper = asyncio.create_task(self._keep(), name="nats connection")
 
     @property
@@ -80,12 +81,19 @@ class Connection:
         return self._keeper.done()
 
     async def link(self, patience: float | None = None) -> Link:
-        """The connection, waiting until there is one. Raises `TimeoutError` after `patience` seconds; None: never."""
+        """The connection, waiting until there is one.
+
+        Raises:
+            TimeoutError: there was none for `patience` seconds, and why; never if that is None.
+        """
         if self._link is not None:
             return self._link
-        async with asyncio.timeout(patience):
-            while (link := self._link) is None:
-                await self._up.wait()
+        try:
+            async with asyncio.timeout(patience):
+                while (link := self._link) is None:
+                    await self._up.wait()
+        except TimeoutError:
+            raise TimeoutError(f"NATS is away: {self._trouble}") from None
         return link
 
     async def send(self, subject: str, data: bytes = b"", *, patience: float = 5.0) -> bool:
@@ -182,9 +190,10 @@ class Connection:
         raise ConnectionError("the connection was lost")
 
     def _complain(self, error: Exception) -> None:
+        self._trouble = f"{type(error).__name__}: {error}"
         if not self._outage:
             self._outage = True
-            _log.warning("NATS is away", reason=f"{type(error).__name__}: {error}")
+            _log.warning("NATS is away", reason=self._trouble)
 
 
 async def _close(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Reading a stream by subject, without a consumer: for the little that is kept of failures."""
+"""Looking into streams: at the little that is kept of failures, by subject, and at how long the line of a topic is."""
 
 from __future__ import annotations
 
@@ -30,6 +30,22 @@ async def read(connection: Connection, stream: str, subject: str) -> AsyncIterat
         except NotFoundError:
             return
         except (TimeoutError, nats.errors.Error) as error:
-            raise BusUnavailable(f"{stream_name(stream)} cannot be read: {str(error) or 'NATS is away'}") from error
+            raise BusUnavailable(f"{stream_name(stream)} cannot be read: {str(error) or 'no answer'}") from error
         yield found
         after = found.seq or after + 1
+
+
+async def waiting(connection: Connection, topic: str) -> int:
+    """How many messages of the topic were not begun yet. A stream or consumer that is not there has none.
+
+    Raises:
+        BusUnavailable: the server did not answer.
+    """
+    try:
+        link = await connection.link(_PATIENCE)
+        async with link.wait(_PATIENCE):
+            return (await link.jetstream.consumer_info(stream_name(topic), topic)).num_pending or 0
+    except NotFoundError:
+        return 0
+    except (TimeoutError, nats.errors.Error) as error:
+        raise BusUnavailable(f"{stream_name(topic)} cannot be asked: {str(error) or 'no answer'}") from error

@@ -23,8 +23,9 @@ DUPLICATE_WINDOW = 120.0
 ACK_WAIT = 10.0
 """Seconds without a sign of life after which a message is given to another worker. A handler at work gives three."""
 
-IN_FLIGHT = 5_000
-"""Messages of a topic that are at workers or wait for their next attempt; beyond that no new ones are begun."""
+IN_FLIGHT = 20_000
+"""Messages of a topic that are at workers or wait for their next attempt; beyond that no new ones are begun. Attempts
+that are due come first in any case; so many may wait for long, as e-mails do, before they hold up what is new."""
 
 _NAME_IN_USE = 10058  # JSStreamNameExistErr: it is there, with other settings
 DEAD_LETTERS = "dead-letters"

@@ -69,17 +69,18 @@ class Pipeline:
         self.bus = MemoryBus(rng=Random(1))
         self.outbox = self.outbox or Outbox(self.database, storage.outbox, self.bus, self.clock, rng=Random(1))
         inbox = Inbox(self.database, storage.inbox, self.clock)
+        bounds = Bounds(STUCK, TIMEOUT)
         self.progress = Progress(
             self.database,
             self.outbox,
             inbox,
             self.bus,
-            Bounds(STUCK, TIMEOUT),
+            bounds,
             self.clock,
             lambda: f"m{next(numbers)}",
         )
         self.handlers = Handlers(self.database, self.progress, self.stock, self.payments)
-        self.sweep = Sweep(self.database, self.progress, 5.0, self.clock, Random(1))
+        self.sweep = Sweep(self.database, self.progress, self.bus, bounds, 5.0, self.clock, Random(1))
         self.watches = Watches(storage.ChangedOrders(self.database))
         ids = OrderIds(lambda: int(self.clock.now.timestamp()) * 10**9, Random(1))
         self.orders = Orders(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shop_services.messaging.bus import BusUnavailable
 from shop_services.order.saga import Event, Status
 from shop_services.product.inventory_domain import State
 from shop_services.runtime.errors import Unavailable
@@ -130,6 +131,39 @@ async def test_a_batch_is_bounded(pipeline: Pipeline, monkeypatch: pytest.Monkey
         await pipeline.create(f"r{i}")
     pipeline.clock.now += STUCK
     assert [await pipeline.sweep.sweep() for _ in range(3)] == [5, 1, 0]
+
+
+async def test_orders_that_wait_in_line_are_left_alone(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While many messages wait for workers nothing is added to them; once they are few, what is lost is found."""
+    line = 101
+
+    async def waiting(topic: str) -> int:
+        return line
+
+    monkeypatch.setattr(pipeline.bus, "waiting", waiting)
+    await pipeline.create()
+    await lose_all(pipeline)
+    pipeline.clock.now += STUCK
+    assert [await pipeline.sweep.sweep(), await lose_all(pipeline)] == [0, []]
+    line = 100
+    assert await pipeline.sweep.sweep() == 0  # looked at a moment ago
+    pipeline.clock.now += STUCK
+    assert [await pipeline.sweep.sweep(), await lose_all(pipeline)] == [1, ["order.reserve"]]
+
+
+async def test_a_timeout_waits_in_no_line(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order that is not paid for in time is given up, also while the bus is away."""
+
+    async def away(topic: str) -> int:
+        raise BusUnavailable("away")
+
+    monkeypatch.setattr(pipeline.bus, "waiting", away)
+    made = await pipeline.create()
+    pipeline.clock.now += STUCK
+    assert await pipeline.sweep.sweep() == 0
+    pipeline.clock.now += TIMEOUT
+    assert await pipeline.sweep.sweep() == 1
+    assert (await pipeline.orders.get(made.id)).status is Status.FAILED
 
 
 async def test_it_sweeps_by_itself_and_survives_a_failure(pipeline: Pipeline) -> None:
