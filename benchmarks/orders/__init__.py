@@ -14,8 +14,8 @@ consumers, concurrency and sizes of messages, loaded by the same process in the 
   held back, by a payment provider that takes its time over each call, until the orders offered, half as many again as
   are sustainable at full speed, are ten times what is sustainable; that is measured. They arrive at random, whether or
   not earlier calls have ended. CreateOrder's time counts from the moment at which it was due, and is compared with that
-  at the sustainable rate, just before. After the last order the provider hurries again, and all that was kept is
-  processed. The memory of every process is looked at throughout.
+  of the calls before, at a third of the full speed. After the last order the provider hurries again, and all that was
+  kept is processed. The memory of every process is looked at throughout.
 
 How many orders are under way, and when they were FULFILLED, is read from the database: watching each would be work
 for the shop. The reading, and the clients, take their part of the machine in both lines.

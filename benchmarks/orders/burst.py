@@ -24,7 +24,6 @@ class Burst:
 
     sustainable: float
     offered: float
-    before: list[float]
     during: list[float]
     waiting: int
     """Orders under way when the last one had been taken."""
@@ -42,14 +41,11 @@ class Burst:
 async def burst(shop: Shop, line: Checkout, rng: Random, *, full: float, count: int, seconds: float) -> Burst:
     """Offer `count` orders to a shop held back so that it sustains a tenth of them; `full` a second is its full speed.
 
-    What it sustains, and how long CreateOrder takes then, is measured for so many seconds each.
+    What it sustains then is measured for so many seconds.
     """
     # Two payments at a time, each of two calls: one order in the time that one call takes.
     await line.slow_payments(FACTOR / (OFFERED * full))
     sustainable = await closed(line, window=_WINDOW, clients=_CLIENTS, warm=seconds / 4, seconds=seconds)
-    before = await arriving(line, rng, rate=sustainable, count=max(1, int(sustainable * seconds)))
-    await drained(line)
-    await line.passages()
     async with watched(shop.pids) as memory:
         start = time.time()
         during = await arriving(line, rng, rate=FACTOR * sustainable, count=count)
@@ -59,4 +55,4 @@ async def burst(shop: Shop, line: Checkout, rng: Random, *, full: float, count: 
         await drained(line)
     absorbed = time.time() - entered
     processed = len(await line.passages())
-    return Burst(sustainable, count / (entered - start), before, during, waiting, absorbed, processed, memory)
+    return Burst(sustainable, count / (entered - start), during, waiting, absorbed, processed, memory)

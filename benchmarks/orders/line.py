@@ -48,6 +48,9 @@ async def closed(line: Line, *, window: int, clients: int, warm: float, seconds:
     """How many a second leave an emptied line on which `clients` keep `window` at most; the line is empty afterwards.
 
     The first `warm` seconds, in which it fills, do not count.
+
+    Raises:
+        RuntimeError: none left in `seconds`.
     """
     tickets: asyncio.Queue[bool] = asyncio.Queue()
     entering = 0
@@ -73,7 +76,10 @@ async def closed(line: Line, *, window: int, clients: int, warm: float, seconds:
         for _ in range(clients):
             tickets.put_nowait(False)
     await drained(line)
-    return sum(first <= passage.left < last for passage in await line.passages()) / seconds
+    left = sum(first <= passage.left < last for passage in await line.passages())
+    if not left:
+        raise RuntimeError(f"nothing got through in {seconds:g} s: measure for longer")
+    return left / seconds
 
 
 async def arriving(line: Line, rng: Random, *, rate: float, count: int) -> list[float]:

@@ -40,9 +40,13 @@ class Plan:
 
 @dataclass
 class Passed:
-    """A line in each round: how many a second left it, and their milliseconds at each percentile."""
+    """A line in each round: how many a second left it, and their milliseconds at each percentile.
+
+    `entered` is the seconds that each took to enter, of all rounds.
+    """
 
     rates: list[float] = field(default_factory=list)
+    entered: list[float] = field(default_factory=list)
     times: dict[int, list[float]] = field(default_factory=lambda: {percent: [] for percent in PERCENTILES})
 
     def add(self, passages: Sequence[Passage]) -> None:
@@ -86,6 +90,6 @@ async def _round(lines: Sequence[tuple[Line, Passed]], ours: Passed, plan: Plan,
         passed.rates.append(rate)
     rate = PART * median(ours.rates)
     for line, passed in lines:
-        await arriving(line, rng, rate=rate, count=max(1, int(rate * plan.seconds)))
+        passed.entered += await arriving(line, rng, rate=rate, count=max(1, int(rate * plan.seconds)))
         await drained(line)
         passed.add(await line.passages())

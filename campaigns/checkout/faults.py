@@ -50,7 +50,7 @@ class Fault:
 _LEAST_MEAN_PAUSE, _MOST_MEAN_PAUSE = 1.5, 3.0
 _LEAST_PAUSE = 0.1
 _LEAST_AWAY, _MOST_AWAY = 0.2, 3.0
-_LEAST_FROZEN, _MOST_FROZEN = 1.0, 7.0
+_LEAST_FROZEN, _MOST_FROZEN = 1.0, 15.0  # beyond 10 s its message is given to another worker
 
 
 def schedule(victims: Sequence[Victim], rng: Random) -> Iterator[Fault]:

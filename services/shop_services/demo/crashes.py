@@ -25,6 +25,7 @@ async def lose_a_worker(stage: Stage) -> None:
 async def lose_the_provider(stage: Stage) -> None:
     """The payment provider takes her money and dies before it says so. It is asked again, and charges her once."""
     before = await stock(stage)
+    stage.story.note("the card tells the simulated provider to end its own process; it says so below")
     placed = await place(stage, "provider", "pm_sim_crash")
     await follow(stage, placed, "PENDING", "PROCESSING", "PAID", "FULFILLED")
     await charged(stage, placed["id"], price(placed["total"]))

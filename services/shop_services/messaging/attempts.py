@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from random import Random
+from time import perf_counter
 
 import structlog
 
@@ -53,6 +54,7 @@ async def attempt(
 ) -> Done | Again | GivenUp:
     """Call `handler`; `number` counts the attempts from 1. Being cancelled is passed on, all else is an outcome."""
     with handling(envelope):
+        began = perf_counter()
         try:
             await _call(handler, envelope)
         except Reject as error:
@@ -70,7 +72,8 @@ async def attempt(
                 exc_info=None if isinstance(error, TRANSIENT) else error,
             )
             return GivenUp(reason) if last else Again(reason, retries.delay(number, rng))
-    return Done()
+        _log.info("message handled", **_facts(envelope, number), ms=round((perf_counter() - began) * 1000, 1))
+        return Done()
 
 
 async def _call(handler: Handler, envelope: Envelope) -> None:

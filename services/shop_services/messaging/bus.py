@@ -83,9 +83,8 @@ class Bus(Protocol):
         seconds.
         """
 
-    async def waiting(self, topic: str) -> int:
-        """How many messages of `topic` wait for a handler to begin with them. Those that wait for another attempt do
-        not count.
+    async def held(self, topic: str) -> int:
+        """How many messages of `topic` are not done: they wait for a handler or another attempt, or are being handled.
 
         Raises:
             BusUnavailable: the bus did not answer within 5 s.

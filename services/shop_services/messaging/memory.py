@@ -206,10 +206,10 @@ class MemoryBus:
         finally:
             await subscription.drain(1.0)
 
-    async def waiting(self, topic: str) -> int:
+    async def held(self, topic: str) -> int:
         if self._closed:
             raise BusUnavailable("the bus is closed")
-        return len(self.broker.topic(topic).ready)
+        return self.broker.topic(topic).held
 
     def announce(self, channel: str, subject: str) -> None:
         if not self._closed:

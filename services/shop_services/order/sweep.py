@@ -4,8 +4,8 @@ A message may be lost for good (a broker restored from an old copy), or be given
 whose next step is overdue gets the message of its state again; one that is not paid for in time is given up. Every
 instance sweeps; two that find the same order meet at its row, and one of them leaves it.
 
-Where many messages wait for workers, an order more likely waits in that line than it is lost: another message would
-only make the line longer. Such orders are left alone until the line is short; so are all while the bus is away.
+Where many messages wait for workers, or for another attempt, an order's is more likely among them than lost: one more
+would only make the line longer. Such orders are left alone until the line is short; so are all while the bus is away.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shop_services.runtime.times import Clock
 from shop_services.storage import Contended, Database
 
 BATCH = 100
-"""Orders moved on in one go; and how many messages of a topic may wait before its orders are left alone."""
+"""Orders moved on in one go; and how many messages a topic may hold before its orders are left alone."""
 _LOOK = 10 * BATCH
 
 _log = structlog.get_logger(__name__)
@@ -79,7 +79,7 @@ class Sweep:
 
     async def _long_lines(self, topics: Collection[str]) -> frozenset[str]:
         try:
-            return frozenset([topic for topic in sorted(topics) if await self._bus.waiting(topic) > BATCH])
+            return frozenset([topic for topic in sorted(topics) if await self._bus.held(topic) > BATCH])
         except BusUnavailable:
             return frozenset(topics)
 

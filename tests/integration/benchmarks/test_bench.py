@@ -31,19 +31,7 @@ COLUMNS = {
     "orders": [
         ("database", "FULFILLED", "bare JetStream", "FULFILLED ÷ bare"),
         ("database", "time", "to FULFILLED", "bare JetStream", "FULFILLED ÷ bare"),
-        (
-            "database",
-            "sustainable/s",
-            "offered/s",
-            "offered ÷ sustainable",
-            "CreateOrder p50, ms, before",
-            "CreateOrder p50, ms, during",
-            "CreateOrder p99, ms, before",
-            "CreateOrder p99, ms, during",
-            "waiting at its end",
-            "s until all were FULFILLED",
-            "FULFILLED",
-        ),
+        ("what", "SQLite"),
         ("process", "SQLite, before", "SQLite, most"),
     ],
 }

@@ -14,7 +14,7 @@ from shop_services.messaging.jetstream.connection import Connection, Link
 from shop_services.messaging.jetstream.failures import Failures
 from shop_services.messaging.jetstream.publishing import Publisher
 from shop_services.messaging.jetstream.pulling import TROUBLE
-from shop_services.messaging.jetstream.reading import waiting
+from shop_services.messaging.jetstream.reading import held
 from shop_services.messaging.jetstream.streams import ACK_WAIT, Limits, Streams, topic_subject
 from shop_services.messaging.jetstream.subscription import JetStreamSubscription
 from shop_services.messaging.retry import RetryPolicy
@@ -78,9 +78,9 @@ class JetStreamBus:
         finally:
             await subscription.drain(_GRACE)
 
-    async def waiting(self, topic: str) -> int:
-        """See `Bus.waiting`."""
-        return await waiting(self._connection, topic)
+    async def held(self, topic: str) -> int:
+        """See `Bus.held`."""
+        return await held(self._connection, topic)
 
     def announce(self, channel: str, subject: str) -> None:
         """See `Bus.announce`."""

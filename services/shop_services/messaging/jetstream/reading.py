@@ -35,8 +35,8 @@ async def read(connection: Connection, stream: str, subject: str) -> AsyncIterat
         after = found.seq or after + 1
 
 
-async def waiting(connection: Connection, topic: str) -> int:
-    """How many messages of the topic were not begun yet. A stream or consumer that is not there has none.
+async def held(connection: Connection, topic: str) -> int:
+    """How many messages the topic has that are not done. A stream that is not there has none.
 
     Raises:
         BusUnavailable: the server did not answer.
@@ -44,7 +44,7 @@ async def waiting(connection: Connection, topic: str) -> int:
     try:
         link = await connection.link(_PATIENCE)
         async with link.wait(_PATIENCE):
-            return (await link.jetstream.consumer_info(stream_name(topic), topic)).num_pending or 0
+            return (await link.jetstream.stream_info(stream_name(topic))).state.messages
     except NotFoundError:
         return 0
     except (TimeoutError, nats.errors.Error) as error:

@@ -14,7 +14,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns and tables. Orders that were recorded before are due at once, so that the sweep finds them."""
+    """Add the columns and tables. Orders that were recorded before are due at once.
+
+    The sweep moves on those that are younger than SHOP_ORDER_TIMEOUT, and ends the others as timed out: nobody is
+    charged for what was ordered long ago.
+    """
     op.add_column("orders", sa.Column("payment_method", sa.String(64), nullable=False, server_default="pm_card_visa"))
     op.add_column("orders", sa.Column("owes_release", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("orders", sa.Column("owes_refund", sa.Boolean, nullable=False, server_default=sa.false()))

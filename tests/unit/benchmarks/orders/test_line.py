@@ -61,6 +61,12 @@ async def test_a_small_window_bounds_the_rate() -> None:
     assert line.most == 1
 
 
+async def test_a_line_on_which_nothing_moves_has_no_rate() -> None:
+    """A rate of zero would only fail later, as a division: it is an error that says what to do."""
+    with pytest.raises(RuntimeError, match="longer"):
+        await closed(FakeLine(rate=2), window=1, clients=1, warm=0.0, seconds=0.05)
+
+
 async def test_arrivals_are_random_and_repeat_from_a_seed() -> None:
     """The same seed lets the same number arrive after the same pauses, at about the rate asked for."""
     dues = []

@@ -35,10 +35,11 @@ async def ended(error: BaseException | None, number: int = 1) -> Done | Again | 
 
 
 async def test_a_handler_that_returns_is_done() -> None:
-    """Nothing follows, and nothing is logged."""
+    """Nothing follows, and a line in the log says what was handled."""
     with capture_logs() as logs:
         assert await ended(None) == Done()
-    assert logs == []
+    [line] = logs
+    assert (line["event"], line["order"], line["attempt"]) == ("message handled", MESSAGE.order_id, 1)
 
 
 @pytest.mark.parametrize(("number", "delay"), [(1, 0.5), (2, 1.0)])

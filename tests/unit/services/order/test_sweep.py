@@ -137,10 +137,10 @@ async def test_orders_that_wait_in_line_are_left_alone(pipeline: Pipeline, monke
     """While many messages wait for workers nothing is added to them; once they are few, what is lost is found."""
     line = 101
 
-    async def waiting(topic: str) -> int:
+    async def held(topic: str) -> int:
         return line
 
-    monkeypatch.setattr(pipeline.bus, "waiting", waiting)
+    monkeypatch.setattr(pipeline.bus, "held", held)
     await pipeline.create()
     await lose_all(pipeline)
     pipeline.clock.now += STUCK
@@ -157,7 +157,7 @@ async def test_a_timeout_waits_in_no_line(pipeline: Pipeline, monkeypatch: pytes
     async def away(topic: str) -> int:
         raise BusUnavailable("away")
 
-    monkeypatch.setattr(pipeline.bus, "waiting", away)
+    monkeypatch.setattr(pipeline.bus, "held", away)
     made = await pipeline.create()
     pipeline.clock.now += STUCK
     assert await pipeline.sweep.sweep() == 0
