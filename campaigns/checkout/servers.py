@@ -28,6 +28,7 @@ class Broker(ServerProcess):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._port = free_port()
+        self._suffering = asyncio.Lock()
 
     @property
     def url(self) -> str:
@@ -40,12 +41,13 @@ class Broker(ServerProcess):
         return exchange(self._port, b"").startswith(b"INFO ")
 
     async def suffer(self, kind: Kind, seconds: float) -> bool:
-        """Be killed, and started again with the same store after so many seconds."""
-        if not self.running:
+        """Be killed, and started again with its store after so many seconds. One that is starting is left alone."""
+        if self._suffering.locked() or not self.running:
             return False
-        await asyncio.to_thread(self.kill)
-        await asyncio.sleep(seconds)
-        await asyncio.to_thread(self.start)
+        async with self._suffering:
+            await asyncio.to_thread(self.kill)
+            await asyncio.sleep(seconds)
+            await asyncio.to_thread(self.start)
         return True
 
 
@@ -60,15 +62,20 @@ class DatabaseServer(Postgres):
     weights: Mapping[Kind, float] = {Kind.KILL: 0.3}
     stop_signal = signal.SIGQUIT
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._suffering = asyncio.Lock()
+
     def command(self) -> Sequence[str]:
         return [*super().command(), "-c", "synchronous_commit=on", "-c", "full_page_writes=on"]
 
     async def suffer(self, kind: Kind, seconds: float) -> bool:
-        """Crash, and be started again at once."""
-        if not self.running:
+        """Crash, and be started again at once. One that is starting is left alone."""
+        if self._suffering.locked() or not self.running:
             return False
-        await asyncio.to_thread(self.stop)
-        await asyncio.to_thread(self.start)
+        async with self._suffering:
+            await asyncio.to_thread(self.stop)
+            await asyncio.to_thread(self.start)
         return True
 
     def dump(self, url: str, file: Path) -> None:
