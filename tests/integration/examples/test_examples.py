@@ -50,7 +50,7 @@ SHOWN = {
     ],
     "hedging": [
         r"without hedging: the slowest of 30 calls took [5-9]\d\d ms; attempts: one 10, two 10, stuck 10",
-        r"with hedging: the slowest of 30 calls took [12]?\d\d ms; attempts: one \d+, two \d+, stuck 10",
+        r"with hedging: the slowest of 30 calls took [1-4]?\d\d ms; attempts: one \d+, two \d+, stuck 10",
     ],
     "limit": [
         r"queue of 0: 4 of 10 calls at once answered, 6 failed",
