@@ -8,6 +8,7 @@ from contextlib import aclosing
 from shop.order.v1 import order_pb2 as pb
 from shop.order.v1 import order_pb2_grpc
 from shop_services.order.domain import KIND, Item, Line, Order, Transition
+from shop_services.order.progress import Moved
 from shop_services.order.saga import Status
 from shop_services.order.usecases import Orders
 from shop_services.runtime import money
@@ -79,8 +80,8 @@ def with_history(order: Order) -> pb.Order:
     return message
 
 
-def _cancelled(order: Order) -> pb.CancelOrderResponse:
-    return pb.CancelOrderResponse(order=to_proto(order))
+def _cancelled(moved: Moved) -> pb.CancelOrderResponse:
+    return pb.CancelOrderResponse(order=to_proto(moved.order))
 
 
 def _item(item: Item) -> pb.OrderItem:

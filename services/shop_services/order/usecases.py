@@ -87,7 +87,7 @@ class Orders:
             found = await storage.page(connection, user_id, status, before, size + 1)
         return make_page(found, size, query, lambda order: (order.id,), lambda order: order.weight)
 
-    async def cancel(self, order_id: str, reason: str, etag: str, mutation: Mutation[Order, R]) -> R:
+    async def cancel(self, order_id: str, reason: str, etag: str, mutation: Mutation[Moved, R]) -> R:
         """Call an order off. Its compensations follow.
 
         An order that was cancelled before is refused like any other that has ended: only the same `request_id` makes
@@ -99,21 +99,21 @@ class Orders:
             FailedPrecondition: it has ended, or its stock is sold already.
             Unavailable: the order is PAID, and its stock cannot be asked.
         """
-        moved: Moved | None = None
         released = False
 
-        async def work(connection: AsyncConnection) -> Order:
-            nonlocal moved
-            moved = None  # what an attempt that was rolled back has written must not be told
+        async def work(connection: AsyncConnection) -> Moved:
             order = await storage.get(connection, order_id)
             check_etag(etag, KIND, order_id, order.version)
             if order.status is Status.PAID and not released:
                 raise _StockFirst(order)
-            moved = await self._progress.cancelled(connection, order, reason)
-            return moved.order
+            return await self._progress.cancelled(connection, order, reason)
+
+        def committed(moved: Moved) -> None:
+            self._progress.tell(moved)
+            self._watches.look()
 
         try:
-            reply = await mutation.commit(work)
+            return await mutation.commit(work, committed)
         except _StockFirst as paid:
             # Its stock may be sold at this moment. The reservation decides: who comes first to it.
             try:
@@ -121,11 +121,7 @@ class Orders:
             except StockRefused:
                 raise paid.order.refusal(f"is {paid.order.status}: it has gone too far to be cancelled") from None
             released = True
-            reply = await mutation.commit(work)
-        if moved is not None:
-            self._progress.tell(moved)
-            self._watches.look()
-        return reply
+            return await mutation.commit(work, committed)
 
     async def watch(self, order_id: str) -> AsyncGenerator[Order, None]:
         """The order as it is now, then after each change, until it has ended.

@@ -87,22 +87,28 @@ class Mutation(Generic[D, Reply]):
             raise InvalidArgument.of("request_id", "was used before, for another request")
         return self._reply_type.FromString(row.reply)
 
-    async def commit(self, work: Work[D]) -> Reply:
+    async def commit(self, work: Work[D], committed: Callable[[D], None] | None = None) -> Reply:
         """Run `work` in a transaction and keep its reply there; if the request was done meanwhile, give that reply.
 
         `work` runs again from its beginning after a conflict, as in `Database.atomically`. What it raises is raised.
+        `committed` is called with what it made once that is committed: never for an attempt that was rolled back.
         """
         for _ in range(ATTEMPTS):
             try:
-                return await self._replies.database.atomically(lambda connection: self._once(connection, work))
+                made, reply = await self._replies.database.atomically(lambda connection: self._once(connection, work))
             except _ClaimedError:
-                if (reply := await self.earlier()) is not None:
-                    return reply
+                if (earlier := await self.earlier()) is not None:
+                    return earlier
+            else:
+                if committed is not None:
+                    committed(made)
+                return reply
         raise Contended("the same request is being done again and again")
 
-    async def _once(self, connection: AsyncConnection, work: Work[D]) -> Reply:
+    async def _once(self, connection: AsyncConnection, work: Work[D]) -> tuple[D, Reply]:
         if not self._request_id:
-            return self._present(await work(connection))
+            made = await work(connection)
+            return made, self._present(made)
         # Claimed before the work: a repetition waits here for the first to end, and does not meet its effects.
         table = self._replies.table
         key = {"request_type": self._request_type, "request_id": self._request_id}
@@ -111,10 +117,11 @@ class Mutation(Generic[D, Reply]):
             await connection.execute(table.insert().values(claim))
         except sa.exc.IntegrityError:
             raise _ClaimedError from None
-        reply = self._present(await work(connection))
+        made = await work(connection)
+        reply = self._present(made)
         kept = table.update().where(*(table.c[name] == value for name, value in key.items()))
         await connection.execute(kept.values(reply=reply.SerializeToString()))
-        return reply
+        return made, reply
 
 
 class Replies:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 
 from shop.user.v1 import user_pb2 as pb
 from shop_services.runtime.errors import AlreadyExists, InvalidArgument, NotFound
-from shop_services.storage import Database, Mutation, Replies, make_metadata, replies_table
+from shop_services.storage import Contended, Database, Mutation, Replies, make_metadata, replies_table
 from shop_services.storage.idempotency import KEPT
 
 metadata = make_metadata()
@@ -86,6 +87,25 @@ async def test_a_repeated_request_gets_the_first_reply(database: Database, repli
     assert await again.commit(_adding("other", ran)) == first
     assert ran == ["ann"]
     assert await _names(database) == ["ann"]
+
+
+async def test_only_what_was_committed_is_told(
+    database: Database, replies: Replies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for each effect: not for a repetition, nor for an attempt that was rolled back before another came first."""
+    told: list[str] = []
+    other: list[asyncio.Task[object]] = []
+
+    async def contended(_connection: AsyncConnection) -> str:
+        assert not other
+        other.append(asyncio.ensure_future(_mutation(replies, _request("r1")).commit(_adding("ann"), told.append)))
+        raise Contended("others were first")
+
+    monkeypatch.setattr(database, "_rng", Mock(uniform=lambda _least, _most: 25.0))  # half a second: time for the other
+    mutation = _mutation(replies, _request("r1"))
+    assert await mutation.commit(contended, lambda _: told.append("rolled back")) == await other[0]
+    assert await mutation.commit(_adding("bob"), told.append) == await other[0]
+    assert told == ["ann"]
 
 
 async def test_concurrent_repetitions_do_the_work_once(database: Database, database_url: str, replies: Replies) -> None:

@@ -25,7 +25,7 @@ from shop_services.order.bounds import Bounds
 from shop_services.order.domain import Line, Order
 from shop_services.order.handlers import Handlers
 from shop_services.order.ids import OrderIds
-from shop_services.order.progress import Progress
+from shop_services.order.progress import Moved, Progress
 from shop_services.order.saga import Event
 from shop_services.order.sweep import Sweep
 from shop_services.order.usecases import Orders
@@ -99,7 +99,7 @@ class Pipeline:
     async def cancel(self, order_id: str, *, reason: str = "", etag: str = "", request_id: str = "") -> int:
         """Cancel, and return the version that the answer told."""
         request = pb.CancelOrderRequest(order_id=order_id, reason=reason, etag=etag, request_id=request_id)
-        mutation: Mutation[Order, pb.CancelOrderResponse] = self.replies.mutation(request, pb.CancelOrderResponse, told)
+        mutation: Mutation[Moved, pb.CancelOrderResponse] = self.replies.mutation(request, pb.CancelOrderResponse, told)
         return (await self.orders.cancel(order_id, reason, etag, mutation)).order.version
 
     async def happened(self, order_id: str, *events: Event) -> Order:
@@ -153,8 +153,8 @@ class Pipeline:
             yield told
 
 
-def told(order: Order) -> pb.CancelOrderResponse:
-    return pb.CancelOrderResponse(order=pb.Order(version=order.version))
+def told(moved: Moved) -> pb.CancelOrderResponse:
+    return pb.CancelOrderResponse(order=pb.Order(version=moved.order.version))
 
 
 @asynccontextmanager
