@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.report import Report
-from campaigns import checkout, freeze, kills, restarts
+from campaigns import catalog, checkout, freeze, kills, restarts
+from shop_services.runtime.settings import CATALOG_CACHES
 
 
 class Scenario(Protocol):
@@ -24,14 +25,14 @@ class Scenario(Protocol):
 
 
 SCENARIOS: dict[str, Scenario] = {"restarts": restarts, "kills": kills, "freeze": freeze}
-"""Those about calls; `checkout` is about orders, and has options of its own."""
+"""Those about calls; `checkout` is about orders and `catalog` about caches, with options of their own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scenario that the command line names. 0: all promises held; 1: one was missed; 2: misuse."""
     options = _parser().parse_args(arguments)
     if options.scenario is None:
-        scenarios = {**SCENARIOS, "checkout": checkout}
+        scenarios = {**SCENARIOS, "checkout": checkout, "catalog": catalog}
         width = max(map(len, scenarios))
         for name, scenario in scenarios.items():
             print(f"{name:{width}}  {_summary(scenario.__doc__)}")
@@ -51,10 +52,25 @@ def _play(options: argparse.Namespace, directory: Path) -> Coroutine[Any, Any, R
             rate=options.rate,
             seed=options.seed,
             database=options.database,
-            tell=lambda line: print(line, flush=True),
+            tell=_tell,
+        )
+    if options.scenario == "catalog":
+        return catalog.run(
+            directory,
+            mode=options.mode,
+            cache=options.cache,
+            database=options.database,
+            seconds=options.seconds,
+            rate=options.rate,
+            seed=options.seed,
+            tell=_tell,
         )
     scenario = SCENARIOS[options.scenario]
     return scenario.run(directory, seconds=options.seconds, rate=options.rate, seed=options.seed)
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
 
 
 @contextlib.contextmanager
@@ -86,9 +102,19 @@ def _parser() -> argparse.ArgumentParser:
     command = add("checkout", checkout.__doc__)
     command.add_argument("--orders", type=_count, default=5000, help="how many (default: %(default)s)")
     command.add_argument("--rate", type=_positive, default=40.0, help="orders a second, at most (default: %(default)g)")
+    _add_place(command)
+    command = add("catalog", catalog.__doc__)
+    command.add_argument("--mode", choices=CATALOG_CACHES, default="aside", help="of the cache (%(default)s)")
+    command.add_argument("--cache", choices=("memory", "redis"), default="memory", help="that is shared (%(default)s)")
+    command.add_argument("--seconds", type=_positive, default=60.0, help="how long (default: %(default)g)")
+    command.add_argument("--rate", type=_positive, default=200.0, help="reads a second, at most (default: %(default)g)")
+    _add_place(command)
+    return parser
+
+
+def _add_place(command: argparse.ArgumentParser) -> None:
     command.add_argument("--database", choices=("postgresql", "sqlite"), default="postgresql", help="(%(default)s)")
     command.add_argument("--keep", type=_empty, metavar="DIR", help="keep databases and logs here, in an empty folder")
-    return parser
 
 
 def _positive(text: str) -> float:

@@ -13,7 +13,6 @@ from random import Random
 
 from benchmarks.report import Report
 from campaigns.checkout.facts import Asked
-from campaigns.checkout.faults import break_things
 from campaigns.checkout.mails import arrived
 from campaigns.checkout.opening import fill_catalog, open_accounts
 from campaigns.checkout.plan import draw_plan
@@ -22,6 +21,7 @@ from campaigns.checkout.shoppers import Answers, Shoppers
 from campaigns.checkout.streams import dead_letters
 from campaigns.checkout.tables import open_tables
 from campaigns.checkout.telling import Campaign, told
+from campaigns.faults import break_things
 from shop_services.runtime.outgoing import balanced_channel
 
 SETTLES_WITHIN = 180.0

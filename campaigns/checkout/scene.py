@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,14 +12,15 @@ from pathlib import Path
 from random import Random
 
 import grpc_registry
-from campaigns.checkout.faults import Kind, Victim
 from campaigns.checkout.servers import Broker, Connections, DatabaseServer
+from campaigns.faults import Kind, Victim
+from campaigns.processes import Process, part_of
 from grpc_registry import Registry
 from shop_services.launch.commands import mail_command, service_command, worker_command, worker_name
 from shop_services.launch.embedded import MAIL
-from shop_services.launch.program import Part, Program
+from shop_services.launch.program import Part
 from shop_services.launch.readiness import Instances, answers, wait_ready
-from shop_services.launch.supervisor import Child, Supervisor
+from shop_services.launch.supervisor import Supervisor
 from shop_services.runtime.settings import Settings
 from shop_services.storage import Database
 from tests.servers import Etcd, free_port
@@ -64,29 +64,6 @@ class Scene:
     victims: Sequence[Victim]
 
 
-class Process:
-    """A process that the supervisor keeps running."""
-
-    def __init__(self, child: Child, weights: Mapping[Kind, float]) -> None:
-        self.name = child.name
-        self.weights = weights
-        self._child = child
-
-    async def suffer(self, kind: Kind, seconds: float) -> bool:
-        """Be killed, or stand still for so many seconds; it may be killed meanwhile."""
-        pid = self._child.pid
-        if pid is None:
-            return False
-        if kind is Kind.KILL:
-            self._child.signal(signal.SIGKILL)
-            return True
-        os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        if self._child.pid == pid:
-            os.kill(pid, signal.SIGCONT)
-        return True
-
-
 @contextlib.asynccontextmanager
 async def open_scene(
     directory: Path, database: str, rng: Random, report: Callable[[str], None]
@@ -117,12 +94,12 @@ async def open_scene(
             "SHOP_ORDER_TIMEOUT": "120",
         }
         supervisor = await stack.enter_async_context(Supervisor(report))
-        mail = _part(MAIL, mail_command(), environment, directory, port=mail_port)
+        mail = part_of(MAIL, mail_command(), environment, directory, port=mail_port)
         victims += [broker, Process(supervisor.start(mail.program), _MAIL)]
         parts = []
         for role in _ROLES:
             for number in range(1, role.count + 1):
-                part = _part(f"{role.name}-{number}", role.command, environment, directory, port=free_port())
+                part = part_of(f"{role.name}-{number}", role.command, environment, directory, port=free_port())
                 parts.append(Part(role.name, part.address, part.program))
                 victims.append(Process(supervisor.start(part.program), role.weights))
         registry = await stack.enter_async_context(grpc_registry.connect(etcd.url))
@@ -143,9 +120,3 @@ async def _database(stack: AsyncExitStack, name: str, directory: Path, victims: 
     stack.callback(server.dump, url, directory / "database.sql")
     victims += [server, Connections(await stack.enter_async_context(Database(url, service="campaign", pool=1)), rng)]
     return url
-
-
-def _part(name: str, command: tuple[str, ...], environment: Mapping[str, str], directory: Path, *, port: int) -> Part:
-    variables = {**environment, "SHOP_PORT": str(port)}
-    program = Program(name, command, variables, directory / "logs" / f"{name}.log")
-    return Part(name, f"127.0.0.1:{port}", program)

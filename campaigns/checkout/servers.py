@@ -11,7 +11,7 @@ from random import Random
 
 import sqlalchemy as sa
 
-from campaigns.checkout.faults import Kind
+from campaigns.faults import Kind
 from shop_services.launch.nats import nats_binary, nats_command
 from shop_services.runtime.errors import Unavailable
 from shop_services.storage import Database

@@ -10,9 +10,9 @@ from typing import Any
 
 from benchmarks.report import Promise, Report, Table, percentile
 from campaigns.checkout.facts import Asked, Found, Order
-from campaigns.checkout.faults import Kind
 from campaigns.checkout.judgement import PROMISES, Breach, judge
 from campaigns.checkout.shoppers import Answers
+from campaigns.faults import Kind
 
 _MOST_NAMED = 5
 

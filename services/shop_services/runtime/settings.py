@@ -20,6 +20,8 @@ from grpc_registry.instance import new_instance_id
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+CATALOG_CACHES = ("aside", "through", "behind", "off")
+
 _DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgres", "postgresql+asyncpg")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 _MAIL_ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
@@ -54,7 +56,7 @@ class Settings:
     stream_replicas: int = 1
     """SHOP_STREAM_REPLICAS: how many servers of the NATS cluster keep each message."""
     cache_url: str = field(default="", repr=False)
-    """CACHE_URL: `redis://…`. Empty: in memory."""
+    """CACHE_URL: `redis://…` of a Redis or Valkey. Empty: the memory of the cache service's instances."""
     host: str = "127.0.0.1"
     """SHOP_HOST: the address to bind."""
     port: int = 0
@@ -81,10 +83,24 @@ class Settings:
     """SHOP_MAIL_FROM: the address that e-mails come from."""
     database_pool: int = 8
     """SHOP_DATABASE_POOL: connections that a process keeps to its database at most."""
+    cache_namespaces: str = "default=lru;sessions=lru;catalog=lru"
+    """SHOP_CACHE_NAMESPACES: `NAME=POLICY[,entries=N][,bytes=N][,ttl=SECONDS];…`, see `cache.namespaces`."""
     cache_max_entries: int = 100_000
-    """SHOP_CACHE_MAX_ENTRIES: values that an instance of the cache keeps at most."""
+    """SHOP_CACHE_MAX_ENTRIES: values that a namespace keeps on an instance at most, if it does not say itself."""
     cache_max_bytes: int = 256 * 1024 * 1024
-    """SHOP_CACHE_MAX_BYTES: bytes that their keys and values take at most."""
+    """SHOP_CACHE_MAX_BYTES: bytes that their keys and values take at most, likewise."""
+    cache_timeout: float = 0.1
+    """SHOP_CACHE_TIMEOUT: how long a reader waits for a shared cache before it asks the source instead."""
+    catalog_cache: str = "aside"
+    """CATALOG_CACHE: how the catalog is cached: `aside`, `through`, `behind` or `off`."""
+    catalog_ttl: float = 300.0
+    """SHOP_CATALOG_TTL: how long a cached product or list of products is kept."""
+    catalog_staleness: float = 1.0
+    """SHOP_CATALOG_STALENESS: the most by which what is read of the catalog may be out of date."""
+    catalog_entries: int = 10_000
+    """SHOP_CATALOG_ENTRIES: products and lists of products that a process keeps in its own memory at most."""
+    metrics_port: int = 0
+    """SHOP_METRICS_PORT: where the process answers `GET /metrics` in Prometheus' format; 0: nowhere."""
     log_level: str = "info"
     """SHOP_LOG_LEVEL."""
     lease_ttl: int = 3
@@ -125,6 +141,12 @@ class Settings:
         _require(
             "SHOP_CACHE_MAX_BYTES", self.cache_max_bytes >= 1_049_600, "at least 1,049,600: a value of 1 MiB, its key"
         )
+        _require("SHOP_CACHE_TIMEOUT", 0 < self.cache_timeout <= 10, "seconds, more than 0 and at most 10")
+        _require("CATALOG_CACHE", self.catalog_cache in CATALOG_CACHES, f"one of {', '.join(CATALOG_CACHES)}")
+        _require("SHOP_CATALOG_TTL", 1 <= self.catalog_ttl <= 86_400, "seconds, from 1 to 86,400")
+        _require("SHOP_CATALOG_STALENESS", 0.1 <= self.catalog_staleness <= 60, "seconds, from 0.1 to 60")
+        _require("SHOP_CATALOG_ENTRIES", self.catalog_entries >= 1, "a whole number of at least 1")
+        _require("SHOP_METRICS_PORT", 0 <= self.metrics_port <= 65535, "a port from 1 to 65535; 0 is none")
         _require("SHOP_LOG_LEVEL", self.log_level in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}")
         _require("SHOP_LEASE_TTL", 2 <= self.lease_ttl <= 3600, "whole seconds, from 2 to 3,600")
         _require("SHOP_PROPAGATION", 0 <= self.propagation <= 60, "seconds, from 0 to 60")
@@ -213,6 +235,13 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "order_stuck": ("SHOP_ORDER_STUCK", _seconds),
     "smtp_url": ("SHOP_SMTP_URL", _text),
     "mail_from": ("SHOP_MAIL_FROM", _text),
+    "cache_namespaces": ("SHOP_CACHE_NAMESPACES", _text),
+    "cache_timeout": ("SHOP_CACHE_TIMEOUT", _seconds),
+    "catalog_cache": ("CATALOG_CACHE", _text),
+    "catalog_ttl": ("SHOP_CATALOG_TTL", _seconds),
+    "catalog_staleness": ("SHOP_CATALOG_STALENESS", _seconds),
+    "catalog_entries": ("SHOP_CATALOG_ENTRIES", _number),
+    "metrics_port": ("SHOP_METRICS_PORT", _number),
     "cache_max_entries": ("SHOP_CACHE_MAX_ENTRIES", _number),
     "cache_max_bytes": ("SHOP_CACHE_MAX_BYTES", _number),
     "log_level": ("SHOP_LOG_LEVEL", _text),

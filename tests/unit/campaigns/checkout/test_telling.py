@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from campaigns.checkout.facts import Asked, Found, Order, Payment, Step
-from campaigns.checkout.faults import Kind
 from campaigns.checkout.judgement import NET_ZERO
 from campaigns.checkout.shoppers import Answers
 from campaigns.checkout.telling import Campaign, told
+from campaigns.faults import Kind
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STEPS = [Step(1, "PENDING", NOW), Step(2, "FAILED", NOW + timedelta(seconds=3))]

@@ -1,0 +1,122 @@
+"""The catalog as real processes, each kept running by the supervisor of `shop up`: who is killed is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc_registry
+from campaigns.checkout.servers import Broker, DatabaseServer
+from campaigns.faults import Kind, Victim
+from campaigns.processes import Process, part_of
+from grpc_registry import Registry
+from shop_services.launch.commands import service_command
+from shop_services.launch.program import Part
+from shop_services.launch.readiness import Instances, wait_ready
+from shop_services.launch.supervisor import Supervisor
+from shop_services.runtime.settings import Settings
+from tests.servers import Etcd, Valkey, free_port
+
+READY_WITHIN = 90.0
+INSTANCES = 3
+
+_PRODUCT: Mapping[Kind, float] = {Kind.KILL: 1.0}
+_CACHE: Mapping[Kind, float] = {Kind.KILL: 1.0, Kind.FREEZE: 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A catalog that runs. `settings` are those of its processes."""
+
+    registry: Registry
+    settings: Settings
+    victims: Sequence[Victim]
+
+
+class SharedCache(Valkey):
+    """A Valkey that keeps nothing over its death."""
+
+    name = "valkey"
+    weights: Mapping[Kind, float] = {Kind.KILL: 3.0, Kind.FREEZE: 2.0}
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._suffering = asyncio.Lock()
+
+    async def suffer(self, kind: Kind, seconds: float) -> bool:
+        """Be away, or stand still, for so many seconds. One that suffers already is left alone."""
+        if self._suffering.locked() or not self.running:
+            return False
+        async with self._suffering:
+            if kind is Kind.FREEZE:
+                await asyncio.to_thread(self.pause)
+                await asyncio.sleep(seconds)
+                self.resume()
+            else:
+                await asyncio.to_thread(self.kill)
+                await asyncio.sleep(seconds)
+                await asyncio.to_thread(self.start)
+        return True
+
+
+@contextlib.asynccontextmanager
+async def open_scene(
+    directory: Path, *, mode: str, cache: str, database: str, report: Callable[[str], None]
+) -> AsyncIterator[Scene]:
+    """Start it all, and stop it all in the end. `report` is told of every process that ended.
+
+    Raises:
+        LaunchError: it did not get ready.
+    """
+    async with AsyncExitStack() as stack:
+        etcd, broker, victims = Etcd(directory / "etcd"), Broker(directory / "nats"), list[Victim]()
+        for server in (etcd, broker):
+            stack.callback(server.kill)
+            await asyncio.to_thread(server.start)
+        cache_url = ""
+        if cache == "redis":
+            valkey = SharedCache(directory / "valkey")
+            stack.callback(valkey.kill)
+            await asyncio.to_thread(valkey.start)
+            victims.append(valkey)
+            cache_url = valkey.url
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
+        environment |= {
+            "REGISTRY_URL": etcd.url,
+            "NATS_URL": broker.url,
+            "DATABASE_URL": await _database(stack, database),
+            "CACHE_URL": cache_url,
+            "CATALOG_CACHE": mode,
+            "SHOP_DATA": str(directory / "data"),
+            "SHOP_LEASE_TTL": "3",
+        }
+        supervisor = await stack.enter_async_context(Supervisor(report))
+        parts = []
+        for service, weights in (("cache", _CACHE), ("product", _PRODUCT)):
+            if service == "cache" and cache == "redis":
+                continue
+            for number in range(1, INSTANCES + 1):
+                part = part_of(
+                    f"{service}-{number}", service_command(service), environment, directory, port=free_port()
+                )
+                parts.append(Part(service, part.address, part.program))
+                victims.append(Process(supervisor.start(part.program), weights))
+        registry = await stack.enter_async_context(grpc_registry.connect(etcd.url))
+        async with Instances(registry) as instances:
+            await wait_ready(parts, instances.serve, seconds=READY_WITHIN)
+        yield Scene(registry, Settings.from_environment(environment), victims)
+
+
+async def _database(stack: AsyncExitStack, name: str) -> str:
+    """The URL of the database; empty for SQLite, where the service has a file."""
+    if name == "sqlite":
+        return ""
+    server = DatabaseServer()
+    stack.callback(server.remove)
+    await asyncio.to_thread(server.start)
+    return stack.enter_context(server.database())
