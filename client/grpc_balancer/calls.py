@@ -30,6 +30,7 @@ from grpc_balancer.attempt import Attempt
 from grpc_balancer.attempts import Attempts
 from grpc_balancer.endpoint import Endpoint
 from grpc_balancer.failure import LOCALLY_CANCELLED, answer_of, local_error
+from grpc_balancer.headers import until_settled
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -125,8 +126,15 @@ class BalancedCall(Attempts, Generic[Request, Response]):
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
         if self._race is not None and not self._race.over:
-            self._race.commit_to_headers(self)
-        metadata: grpc.aio.Metadata = await self._ask("initial_metadata")
+            self._race.commit_to_headers()
+        while True:
+            metadata: grpc.aio.Metadata = await self._ask("initial_metadata")
+            native = self._native
+            if metadata or self._done or self._retry is None or not self.may_be_repeated():
+                break
+            await until_settled(native)
+            if native is self._native:
+                break  # else that attempt was refused, and another follows
         self._committed = True
         return metadata
 

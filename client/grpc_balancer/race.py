@@ -24,6 +24,7 @@ from grpc_balancer.attempt import Attempt, pushback_of
 from grpc_balancer.dispatcher import Dispatcher, Waiting
 from grpc_balancer.endpoint import Endpoint, Line
 from grpc_balancer.failure import answer_of, cancelled_here, never_reached, reason
+from grpc_balancer.headers import until_settled
 from grpc_balancer.hedge import Hedging
 from grpc_balancer.load import Outcome
 from grpc_balancer.retry import NEVER, announce
@@ -105,8 +106,7 @@ class Race:
         run = self._running[attempt] = _Run(native, loop.create_task(call.answer_of(native)))
         run.answer.add_done_callback(attempt.on_answer)
         if call.hears_early:
-            run.headers = loop.create_task(native.initial_metadata())
-            run.headers.add_done_callback(attempt.on_headers)
+            self._listen(attempt, run, native.initial_metadata())
         self._go_on(call)
 
     def _go_on(self, call: Racing) -> bool:
@@ -153,21 +153,29 @@ class Race:
             run.native.cancel()  # grpc.aio gave it no status
 
     def heard_of(self, call: Racing, attempt: Attempt, headers: Any) -> None:
-        """The headers are here, or the end, for which grpc.aio gives empty ones."""
+        """The headers are here, or the end, for which grpc.aio gives empty ones; or empty ones have settled."""
         run = self._running.get(attempt)
         if run is None or run.native.done():
             return
-        run.heard_of = True
-        if headers or self._empty_headers_will_do:
+        if headers or run.heard_of:
             self._commit(call, attempt, run, proven=True)
+            return
+        run.heard_of = True
+        if self._empty_headers_will_do:
+            self._listen(attempt, run, until_settled(run.native))
 
-    def commit_to_headers(self, call: Racing) -> None:
+    def commit_to_headers(self) -> None:
         """The owner asks for headers, and may wait for them before it goes on: let empty ones decide too."""
+        if self._empty_headers_will_do:
+            return
         self._empty_headers_will_do = True
         for attempt, run in self._running.items():
-            if run.heard_of and not run.native.done():
-                self._commit(call, attempt, run, proven=True)
-                return
+            if run.heard_of:
+                self._listen(attempt, run, until_settled(run.native))
+
+    def _listen(self, attempt: Attempt, run: _Run, headers: Coroutine[Any, Any, Any]) -> None:
+        run.headers = self._dispatcher.loop.create_task(headers)
+        run.headers.add_done_callback(attempt.on_headers)
 
     def commit_to(self, call: Racing, attempt: Attempt) -> None:
         """No other attempt can be made, nor go on."""

@@ -508,6 +508,26 @@ async def test_an_owner_that_waits_for_empty_headers_gets_them(
         assert attempts(scripted) == [2, 0, 0]
 
 
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_refusal_does_not_win_by_its_empty_metadata(
+    resolver: ManualResolver, scripted: list[ScriptedServer], monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Empty metadata that a refusal's status follows leaves the race to others, whenever the owner has asked for it."""
+    monkeypatch.setattr("grpc_balancer.headers.REFUSAL_SECONDS", 5)
+    async with hedged(resolver, delay="20s") as channel:
+        echo = await connected(channel, resolver, *scripted)
+        scripted[0].fails(Fail(headers=(), after=0.2))
+        scripted[1].fails(Fail(StatusCode.OK, headers=(("a", "b"),)))
+        call = echo.unary_stream(b"x")
+        if late:
+            await scripted[0].until(lambda: len(scripted[0].seen) == 1)
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            assert dict(await call.initial_metadata()) == {"a": "b"}
+            assert await call.read() == b"x s1"
+        assert attempts(scripted) == [1, 1, 0]
+
+
 async def test_a_slow_iterator_is_shared(resolver: ManualResolver, scripted: list[ScriptedServer]) -> None:
     """Attempts read the same requests at the same time, and a loser that is cancelled does not end the iterator."""
     ended: list[str] = []
