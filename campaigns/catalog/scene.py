@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc_registry
@@ -18,7 +19,7 @@ from grpc_registry import Registry
 from shop_services.launch.commands import service_command
 from shop_services.launch.program import Part
 from shop_services.launch.readiness import Instances, wait_ready
-from shop_services.launch.supervisor import Supervisor
+from shop_services.launch.supervisor import Child, Supervisor
 from shop_services.runtime.settings import Settings
 from tests.servers import Etcd, Valkey, free_port
 
@@ -36,6 +37,24 @@ class Scene:
     registry: Registry
     settings: Settings
     victims: Sequence[Victim]
+
+
+class Replica(Process):
+    """An instance of the product service, which is killed only while all others serve: somebody must answer."""
+
+    def __init__(self, child: Child, alone: asyncio.Lock, back: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(child, _PRODUCT)
+        self._alone = alone
+        self._back = back
+
+    async def suffer(self, kind: Kind, seconds: float) -> bool:
+        """Be killed, unless another is not back yet."""
+        if self._alone.locked():
+            return False
+        async with self._alone:
+            killed = await super().suffer(kind, seconds)
+            await self._back()
+        return killed
 
 
 class SharedCache(Valkey):
@@ -96,19 +115,19 @@ async def open_scene(
             "SHOP_LEASE_TTL": "3",
         }
         supervisor = await stack.enter_async_context(Supervisor(report))
-        parts = []
-        for service, weights in (("cache", _CACHE), ("product", _PRODUCT)):
-            if service == "cache" and cache == "redis":
-                continue
-            for number in range(1, INSTANCES + 1):
-                part = part_of(
-                    f"{service}-{number}", service_command(service), environment, directory, port=free_port()
-                )
-                parts.append(Part(service, part.address, part.program))
-                victims.append(Process(supervisor.start(part.program), weights))
         registry = await stack.enter_async_context(grpc_registry.connect(etcd.url))
-        async with Instances(registry) as instances:
-            await wait_ready(parts, instances.serve, seconds=READY_WITHIN)
+        instances = await stack.enter_async_context(Instances(registry))
+        parts, alone = [], asyncio.Lock()
+        for service in ("product",) if cache == "redis" else ("cache", "product"):
+            for number in range(1, INSTANCES + 1):
+                name = f"{service}-{number}"
+                started = part_of(name, service_command(service), environment, directory, port=free_port())
+                part = Part(service, started.address, started.program)
+                parts.append(part)
+                child = supervisor.start(part.program)
+                back = partial(wait_ready, [part], instances.serve, seconds=READY_WITHIN)
+                victims.append(Replica(child, alone, back) if service == "product" else Process(child, _CACHE))
+        await wait_ready(parts, instances.serve, seconds=READY_WITHIN)
         yield Scene(registry, Settings.from_environment(environment), victims)
 
 
