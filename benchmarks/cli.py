@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import convergence, orders, overhead, pick, scale, tail
+from benchmarks import cache, convergence, orders, overhead, pick, scale, tail
 from benchmarks.report import Report
 
 RESULTS = Path(__file__).parent / "results"
@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "convergence": convergence,
     "scale": scale,
     "orders": orders,
+    "cache": cache,
 }
 
 

@@ -289,6 +289,19 @@ class Balancer(Generic[E]):
             endpoint = self._selection.picker_of(left).pick(call) if left else None
         return endpoint
 
+    def owner(self, call: CallInfo) -> E | None:
+        """As `Selection.owner`, among those that may be picked now."""
+        if self._changed:
+            self._renew_picker()
+        return self._selection.owner(call)
+
+    @property
+    def eligible(self) -> tuple[Instance, ...]:
+        """The instances that may be picked now."""
+        if self._changed:
+            self._renew_picker()
+        return self._selection.instances
+
     def _renew_picker(self) -> None:
         """Make a new picker if there is anything new for it; a picker half through its cycle is worth keeping."""
         # Of those that are listed: a doubted endpoint adds to what is available, never to what should be.

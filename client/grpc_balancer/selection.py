@@ -45,6 +45,8 @@ class Selection(Generic[E]):
         self._picker: Any = None
         self.candidates: Sequence[E] = ()
         """Those of the last picker."""
+        self.instances: tuple[Instance, ...] = ()
+        """Theirs; the same tuple for as long as it says the same."""
 
     @property
     def is_warming(self) -> bool:
@@ -83,6 +85,8 @@ class Selection(Generic[E]):
                 endpoint.weight = weight
             self._picker = self._make(eligible, share) if eligible else None
             self._made_for, self.candidates = made_for, eligible
+            if (instances := tuple(one.instance for one in eligible)) != self.instances:
+                self.instances = instances
         return self._picker
 
     def pick_excluding(self, call: CallInfo, excluded: Collection[E]) -> E | None:
@@ -93,6 +97,20 @@ class Selection(Generic[E]):
             return picked
         left = [one for one in self.candidates if one not in excluded]
         return self.picker_of(left).pick(call) if left else None
+
+    def owner(self, call: CallInfo) -> E | None:
+        """Whose a call like that is by its key; None if it has no key, or nobody is there.
+
+        Raises:
+            LookupError: the policy goes by no key.
+        """
+        if self._picker is None:
+            return None
+        find = getattr(self._picker, "owner", None)
+        if find is None:
+            raise LookupError(f"{self._picker!r} goes by no key, so a call has no owner")
+        owner: E | None = find(call)
+        return owner
 
     def picker_of(self, endpoints: Sequence[E]) -> Any:
         """A picker for one pick among those that `picker` left out."""

@@ -197,17 +197,22 @@ def payments(client: Client) -> None:
 
 
 def cache(client: Client) -> None:
-    rpc, space = "shop.cache.v1.CacheService.", {"namespace": f"n{uuid4().hex}"}
-    client(f"{rpc}Set", **space, key="a/b", value="AAEC", ttl="60s")
+    rpc, space = "shop.cache.v1.CacheService.", {"namespace": "sessions"}
+    version = client(f"{rpc}Set", **space, key="a/b", value="AAEC", ttl="60s")["version"]
     assert client(f"{rpc}Get", **space, key="a/b")["entry"]["value"] == "AAEC"
+    swap = {"key": "a/b", "value": "AAED", "expected_version": version}
+    swapped = client(f"{rpc}CompareAndSet", **space, **swap)
+    assert swapped["swapped"] is True
+    assert client(f"{rpc}CompareAndSet", **space, **swap) == {"version": swapped["version"]}
     assert len(client(f"{rpc}BatchSet", **space, items=[{"key": "c", "value": "AA=="}, {"key": "d"}])["versions"]) == 2
     found = client(f"{rpc}BatchGet", **space, keys=["d", "none", "c"])
     assert [entry["key"] for entry in found["entries"]] == ["d", "c"]
     assert found["missingKeys"] == ["none"]
     assert client(f"{rpc}Delete", **space, key="d") == {"deleted": True}
+    assert client(f"{rpc}BatchDelete", **space, keys=["c", "d"]) == {"removed": "1"}
     (stats,) = client(f"{rpc}GetStats", **space)["namespaces"]
-    assert (stats["entries"], stats["hits"], stats["misses"]) == ("2", "3", "1")
-    assert client(f"{rpc}Clear", **space) == {"removed": "2"}
+    assert (stats["namespace"], stats["policy"]) == ("sessions", "EVICTION_POLICY_LRU")
+    assert client(f"{rpc}Clear", **space) == {"removed": "1"}
 
 
 def test_a_stream_prints_changes_made_elsewhere(client: Client) -> None:

@@ -117,7 +117,8 @@ def test_workers_are_instances_of_one_host(serve: Serve, etcd: Etcd) -> None:
 
 async def test_calls_spread_over_workers(serve: Serve, etcd: Etcd) -> None:
     """Three workers share the calls; when one is killed the others on its host go on, and its successor joins them."""
-    process = serve("--workers", "3", service="product")
+    # Nobody reads its log here, and a pipe that is full of lines about calls would stop it.
+    process = serve("--workers", "3", service="product", SHOP_LOG_LEVEL="warning")
     values = await asyncio.to_thread(registered, etcd, 3, "product")
     assert {value["Metadata"]["host"] for value in values} == {socket.gethostname()}
     addresses = {value["Addr"] for value in values}

@@ -95,6 +95,8 @@ async def configuring(resolver: grpc_registry.Resolver) -> None:
         clock=lambda: 0.0,
     )
     assert_type(channel.get_state(try_to_connect=True), grpc.ChannelConnectivity)
+    assert_type(channel.owner([("x-user", "7")]), Instance | None)
+    assert_type(channel.instances, tuple[Instance, ...])
     await channel.wait_for_state_change(grpc.ChannelConnectivity.IDLE)
     await channel.channel_ready()
     await channel.close(grace=5)

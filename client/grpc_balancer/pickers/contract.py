@@ -22,6 +22,7 @@ A picker may offer more, and is asked for it if it does:
   those left for each of them, which takes time for each endpoint.
 - `scores(call) -> Sequence[float]` and `candidates`, in the same order: what `pick` would go by, the least the best.
   For `Channel.explain`. It changes nothing, and draws nothing from `rng`.
+- `owner(call) -> Candidate | None`: whose the call is by its key; None if it has none. For `Channel.owner`. Likewise.
 """
 
 from __future__ import annotations

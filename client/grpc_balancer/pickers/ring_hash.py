@@ -97,6 +97,11 @@ class Ring:
                 break
         return first
 
+    def owner(self, call: CallInfo) -> Candidate | None:
+        """Whose the call's key is, whoever takes the call while that one is overloaded; None without a key."""
+        key = self._key(call)
+        return None if key is None else self._places[bisect_left(self._points, _hash(key)) % len(self._places)][2]
+
     def scores(self, call: CallInfo) -> Sequence[float]:
         """The place of each in the order in which the call's key has them, from 0; without a key all are alike."""
         key = self._key(call)

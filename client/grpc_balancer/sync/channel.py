@@ -14,6 +14,7 @@ from grpc_balancer.sync.connectivity import Subscriptions
 from grpc_balancer.sync.multicallables import Beginning, StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_balancer.sync.options import Options
 from grpc_balancer.sync.session import MakeResolver, Session, try_out
+from grpc_registry import Instance
 
 Serializer = Callable[[Any], bytes] | None
 Deserializer = Callable[[bytes], Any] | None
@@ -82,6 +83,19 @@ class Channel(grpc.Channel):
 
         async def ask() -> Explanation:
             return tenancy.channel.explain(method, sent)
+
+        return tenancy.thread.run(ask)
+
+    def owner(self, metadata: Iterable[tuple[str, str | bytes]]) -> Instance | None:
+        """The instance that a call with this metadata belongs to now, as `grpc_balancer.Channel.owner` has it.
+
+        It asks the loop's thread, which costs some 100 µs. Raises `LookupError`: the policy goes by no key.
+        """
+        tenancy = self._session.open()
+        sent = tuple(metadata)
+
+        async def ask() -> Instance | None:
+            return tenancy.channel.owner(sent)
 
         return tenancy.thread.run(ask)
 

@@ -1,1 +1,1 @@
-"""The cache service: bytes under a namespace and a key, in memory, for a time."""
+"""The cache service: bytes under a namespace and a key, for a time, in memory or in a Redis."""

@@ -1,4 +1,4 @@
-"""shop.cache.v1.CacheService: protobuf to the store and back, nothing else."""
+"""shop.cache.v1.CacheService: protobuf to the values and back. Names and sizes are checked here, for any values."""
 
 from __future__ import annotations
 
@@ -6,68 +6,110 @@ from dataclasses import asdict
 
 from shop.cache.v1 import cache_pb2 as pb
 from shop.cache.v1 import cache_pb2_grpc
-from shop_services.cache.domain import Entry
-from shop_services.cache.store import Store
-from shop_services.runtime.errors import ResourceExhausted
+from shop_services.cache.backend import Values
+from shop_services.cache.domain import Entry, Namespace
+from shop_services.cache.limits import AnswerSize
+from shop_services.cache.namespaces import Namespaces, check_fits
+from shop_services.caching.bounded import Policy
+from shop_services.caching.ring import ROUTED_HEADER
 from shop_services.runtime.interceptor import Context
 
-MAX_RESPONSE = 4 * 1024 * 1024
-"""Bytes of a message that a client takes unless it was told otherwise: gRPC's `max_receive_message_length`."""
-_FRAMING = 8
-"""Bytes that an element of a message takes around itself, at most."""
+_POLICIES: dict[Policy | None, pb.EvictionPolicy.ValueType] = {
+    None: pb.EVICTION_POLICY_UNSPECIFIED,
+    "lru": pb.EVICTION_POLICY_LRU,
+    "lfu": pb.EVICTION_POLICY_LFU,
+    "fifo": pb.EVICTION_POLICY_FIFO,
+}
 
 
 class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
-    """Serves a `Store`, in the name of the instance `instance_id`."""
+    """Serves the namespaces, in the name of the instance `instance_id`.
 
-    def __init__(self, store: Store, instance_id: str) -> None:
-        self._store = store
+    `local` are the values that this instance answers for itself; `shared` those of all instances together, which a call
+    is answered from that was not routed to this instance in particular.
+    """
+
+    def __init__(
+        self, namespaces: Namespaces, local: Values, instance_id: str, *, shared: Values | None = None
+    ) -> None:
+        self._namespaces = namespaces
+        self._local = local
+        self._shared = shared or local
         self._instance_id = instance_id
 
     # Methods are named as the RPCs that they serve.
     # ruff: noqa: N802
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
-        entry = self._store.get(request.namespace, request.key)
+        space = self._namespaces.find(request.namespace)
+        entry = await self._values(context).get(space.name, request.key)
         return pb.GetResponse() if entry is None else pb.GetResponse(found=True, entry=_to_proto(entry))
 
     async def Set(self, request: pb.SetRequest, context: Context) -> pb.SetResponse:
-        return pb.SetResponse(version=self._store.set(request.namespace, request.key, request.value, _ttl(request)))
+        space = self._namespaces.find(request.namespace)
+        check_fits(space, request.key, request.value, "value")
+        values = self._values(context)
+        return pb.SetResponse(version=await values.set(space.name, request.key, request.value, _ttl(request, space)))
+
+    async def CompareAndSet(self, request: pb.CompareAndSetRequest, context: Context) -> pb.CompareAndSetResponse:
+        space = self._namespaces.find(request.namespace)
+        check_fits(space, request.key, request.value, "value")
+        swap = await self._values(context).compare_and_set(
+            space.name, request.key, request.value, _ttl(request, space), request.expected_version
+        )
+        return pb.CompareAndSetResponse(swapped=swap.swapped, version=swap.version)
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
-        return pb.DeleteResponse(deleted=self._store.delete(request.namespace, request.key))
+        space = self._namespaces.find(request.namespace)
+        return pb.DeleteResponse(deleted=await self._values(context).delete(space.name, request.key))
 
     async def Clear(self, request: pb.ClearRequest, context: Context) -> pb.ClearResponse:
-        return pb.ClearResponse(removed=self._store.clear(request.namespace))
+        space = self._namespaces.find(request.namespace)
+        return pb.ClearResponse(removed=await self._values(context).clear(space.name))
 
     async def BatchGet(self, request: pb.BatchGetRequest, context: Context) -> pb.BatchGetResponse:
-        response = pb.BatchGetResponse()
-        size = 0
-        for key in request.keys:
-            entry = self._store.get(request.namespace, key)
+        space = self._namespaces.find(request.namespace)
+        entries = await self._values(context).get_many(space.name, request.keys)
+        response, size = pb.BatchGetResponse(), AnswerSize()
+        for key, entry in zip(request.keys, entries, strict=True):
             if entry is None:
                 response.missing_keys.append(key)
-                size += len(key.encode()) + _FRAMING
+                size.add(len(key.encode()))
             else:
                 response.entries.append(_to_proto(entry))
-                size += response.entries[-1].ByteSize() + _FRAMING
-            if (
-                size > MAX_RESPONSE
-            ):  # sent nevertheless, the client's own gRPC would refuse it without a word about keys
-                why = (
-                    f"the values found do not fit into a message of {MAX_RESPONSE:,} bytes: ask for fewer keys at once"
-                )
-                raise ResourceExhausted("message", why)
+                size.add(response.entries[-1].ByteSize())
         return response
 
     async def BatchSet(self, request: pb.BatchSetRequest, context: Context) -> pb.BatchSetResponse:
-        ttl = _ttl(request)
-        versions = [self._store.set(request.namespace, item.key, item.value, ttl) for item in request.items]
+        space = self._namespaces.find(request.namespace)
+        for number, item in enumerate(request.items):
+            check_fits(space, item.key, item.value, f"items[{number}].value")
+        items = [(item.key, item.value) for item in request.items]
+        versions = await self._values(context).set_many(space.name, items, _ttl(request, space))
         return pb.BatchSetResponse(versions=versions)
 
+    async def BatchDelete(self, request: pb.BatchDeleteRequest, context: Context) -> pb.BatchDeleteResponse:
+        space = self._namespaces.find(request.namespace)
+        return pb.BatchDeleteResponse(removed=await self._values(context).delete_many(space.name, request.keys))
+
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
-        stats = self._store.stats(request.namespace or None)
-        namespaces = (pb.NamespaceStats(namespace=name, **asdict(counts)) for name, counts in stats.items())
-        return pb.GetStatsResponse(instance_id=self._instance_id, namespaces=namespaces)
+        wanted = [self._namespaces.find(request.namespace)] if request.namespace else self._namespaces.values()
+        stats = await self._local.stats()
+        response = pb.GetStatsResponse(instance_id=self._instance_id)
+        for space in wanted:
+            told = response.namespaces.add(
+                namespace=space.name,
+                policy=_POLICIES[space.policy],
+                max_entries=space.max_entries,
+                max_bytes=space.max_bytes,
+                **asdict(stats[space.name]),
+            )
+            if space.ttl is not None:
+                told.default_ttl.FromNanoseconds(space.ttl)
+        return response
+
+    def _values(self, context: Context) -> Values:
+        routed = any(header == ROUTED_HEADER for header, _ in context.invocation_metadata() or ())
+        return self._local if routed else self._shared
 
 
 def _to_proto(entry: Entry) -> pb.Entry:
@@ -77,5 +119,5 @@ def _to_proto(entry: Entry) -> pb.Entry:
     return message
 
 
-def _ttl(request: pb.SetRequest | pb.BatchSetRequest) -> int | None:
-    return request.ttl.ToNanoseconds() if request.HasField("ttl") else None
+def _ttl(request: pb.SetRequest | pb.BatchSetRequest | pb.CompareAndSetRequest, space: Namespace) -> int | None:
+    return request.ttl.ToNanoseconds() if request.HasField("ttl") else space.ttl

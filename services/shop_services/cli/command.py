@@ -1,4 +1,4 @@
-"""What `shop` understands. `up`, `serve` and `worker` are here; `dlq` and `mail` bring their own."""
+"""What `shop` understands. `up`, `serve` and `worker` are here; `dlq`, `mail` and `cache` bring their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
-from shop_services.cli import dlq, mail
+from shop_services.cli import cache, dlq, mail
 from shop_services.launch.commands import SERVICES, service_command, worker_command, worker_environment
 from shop_services.launch.errors import LaunchError
 from shop_services.launch.plan import check_bus
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
     dlq.add_commands(commands)
     mail.add_commands(commands)
+    cache.add_commands(commands)
     return parser
 
 

@@ -7,13 +7,14 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from google.protobuf.json_format import MessageToDict
 
 from shop.events.v1.events_pb2 import DeadLetter
+from shop_services.cli.tables import print_table
 from shop_services.messaging.bus import TOPICS
 from shop_services.runtime.errors import DomainError
 from shop_services.runtime.settings import SettingError, Settings
@@ -98,7 +99,7 @@ async def _ls(letters: DeadLetters, options: argparse.Namespace) -> None:
     if options.output == "json":
         print(json.dumps([_as_dict(letter) for letter in found], indent=2))
     elif found:
-        _print_table(("ID", "TOPIC", "TYPE", "ORDER", "TIME", "ATTEMPTS", "REASON"), [_row(each) for each in found])
+        print_table(("ID", "TOPIC", "TYPE", "ORDER", "TIME", "ATTEMPTS", "REASON"), [_row(each) for each in found])
     else:
         print("no dead letters")
 
@@ -114,7 +115,7 @@ async def _show(letters: DeadLetters, options: argparse.Namespace) -> None:
         print(f"{name + ':':10}{json.dumps(value) if isinstance(value, dict) else value}")
     print("history:")
     rows = [(str(each["attempt"]), each["time"], each.get("worker", ""), each["reason"]) for each in attempts]
-    _print_table(("  ATTEMPT", "TIME", "WORKER", "REASON"), [(f"  {row[0]}", *row[1:]) for row in rows])
+    print_table(("  ATTEMPT", "TIME", "WORKER", "REASON"), [(f"  {row[0]}", *row[1:]) for row in rows])
 
 
 async def _retry(letters: DeadLetters, options: argparse.Namespace) -> None:
@@ -145,12 +146,6 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
     time = f"{letter.time.ToDatetime():%Y-%m-%d %H:%M:%S}"
     reason = " ".join(letter.reason.split())
     return letter.id, letter.topic, message.type or "-", message.order_id or "-", time, str(attempts), reason
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _as_dict(letter: DeadLetter) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from grpc_registry.lifecycle import Phase, serving
 from shop_services.gateway.server import HttpServer
 from shop_services.gateway.wiring import NAME, wire
 from shop_services.runtime import logs
+from shop_services.runtime.metrics import serving_metrics
 from shop_services.runtime.serve import connect, instance_of
 from shop_services.runtime.settings import SettingError, Settings
 
@@ -29,7 +30,7 @@ async def serve(settings: Settings) -> None:
     The drain is that of every server (`grpc_registry.lifecycle`); `/readyz` answers 503 from its beginning.
 
     Raises:
-        SettingError: the registry's URL cannot be used, or nothing can be bound to the address.
+        SettingError: the registry's URL cannot be used, or nothing can be bound to the address or for the metrics.
     """
     logs.configure(NAME, settings.instance_id, settings.log_level)
     with listen(settings) as listener:
@@ -37,6 +38,7 @@ async def serve(settings: Settings) -> None:
         async with (
             connect(settings) as registry,
             wire(settings, registry) as gateway,
+            serving_metrics(settings),
             serving(
                 HttpServer(gateway.app, listener),
                 registry,

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from grpc_registry import InvalidUrl
@@ -68,13 +69,15 @@ def plan_shop(
     check_registry(settings.registry_url)
     check_bus(settings.nats_url)
 
+    numbers = count()
+
     def part(name: str, service: str, command: tuple[str, ...], variables: Mapping[str, str], stage: Stage) -> Part:
         asked_for = port if name == f"{GATEWAY}-1" else 0
         its_port = asked_for or ports.next()
         program = Program(
             name,
             command,
-            {**variables, "SHOP_PORT": str(its_port)},
+            {**variables, "SHOP_PORT": str(its_port), **metrics_variables(settings, next(numbers))},
             data.log(name),
             stage,
             drawn_ports=() if asked_for else (its_port,),
@@ -100,6 +103,20 @@ def plan_shop(
         servers=tuple(servers),
         parts=(*services, *workers),
     )
+
+
+def metrics_variables(settings: Settings, number: int) -> dict[str, str]:
+    """What tells process `number` (0, 1 …) of several where to serve metrics: on the ports from SHOP_METRICS_PORT on.
+
+    Raises:
+        SettingError: there is no such port.
+    """
+    if not settings.metrics_port:
+        return {}
+    port = settings.metrics_port + number
+    if port > 65535:
+        raise SettingError("SHOP_METRICS_PORT", f"must leave a port after it for each process; {port} is none")
+    return {"SHOP_METRICS_PORT": str(port)}
 
 
 def check_registry(url: str) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from grpc_registry import connect
 from shop_services.launch.commands import service_command
 from shop_services.launch.departures import Departures
-from shop_services.launch.plan import check_registry
+from shop_services.launch.plan import check_registry, metrics_variables
 from shop_services.launch.ports import Ports
 from shop_services.launch.program import Program
 from shop_services.launch.session import Say, drain_seconds, draw_again, run_session
@@ -24,7 +24,8 @@ from shop_services.runtime.settings import Settings
 async def serve_workers(service: str, environment: Mapping[str, str], workers: int, *, say: Say, complain: Say) -> int:
     """Keep `workers` instances of `service` running until a signal. Their output goes where this process's goes.
 
-    With SHOP_PORT=P they take the ports P, P+1 …; else each a free one. Returns the exit code, as `run_session` does.
+    With SHOP_PORT=P they take the ports P, P+1 …, else each a free one; with SHOP_METRICS_PORT likewise, else none.
+    Returns the exit code, as `run_session` does.
 
     Raises:
         SettingError: a variable of the environment cannot be used; nothing was started.
@@ -39,7 +40,7 @@ async def serve_workers(service: str, environment: Mapping[str, str], workers: i
             settings.address(port): Program(
                 f"{service}-{number}",
                 service_command(service),
-                {**environment, "SHOP_PORT": str(port)},
+                {**environment, "SHOP_PORT": str(port), **metrics_variables(settings, number - 1)},
                 drawn_ports=() if settings.port else (port,),
             )
             for number, port in enumerate(ports, start=1)

@@ -1,9 +1,11 @@
-"""From NATS_URL to a bus."""
+"""From NATS_URL to a bus, and to a compacted log."""
 
 from __future__ import annotations
 
 from shop_services.messaging.bus import Bus
-from shop_services.messaging.jetstream import JetStreamBus
+from shop_services.messaging.compacted import CompactedLog
+from shop_services.messaging.compacted_memory import MemoryLog, shared_records
+from shop_services.messaging.jetstream import JetStreamBus, JetStreamLog
 from shop_services.messaging.memory import MemoryBus, shared_broker
 from shop_services.runtime.settings import Settings
 
@@ -20,3 +22,11 @@ def connect_bus(settings: Settings, *, name: str) -> Bus:
     if settings.nats_url.startswith(_MEMORY):
         return MemoryBus(shared_broker(settings.nats_url.removeprefix(_MEMORY)), name=worker)
     return JetStreamBus(settings.nats_url, name=worker, replicas=settings.stream_replicas)
+
+
+def connect_compacted(settings: Settings, log: str, *, name: str) -> CompactedLog:
+    """The compacted log of that name (letters, digits, dashes) at the server of the settings, as `connect_bus`."""
+    worker = f"{name}/{settings.instance_id}"
+    if settings.nats_url.startswith(_MEMORY):
+        return MemoryLog(shared_records(f"{settings.nats_url.removeprefix(_MEMORY)}/{log}"))
+    return JetStreamLog(settings.nats_url, log, name=worker, replicas=settings.stream_replicas)

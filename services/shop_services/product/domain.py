@@ -74,8 +74,12 @@ class ChangeType(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of the catalog. `product` is as it was after it; when deleted, as it last was."""
+    """One change of the catalog. `product` is as it was after it; when deleted, as it last was.
+
+    `previous_category` is where an update found the product; None: it was no update, or was logged by older code.
+    """
 
     revision: int
     type: ChangeType
     product: Product
+    previous_category: str | None = None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+from google.protobuf.message import Message
 
 from shop.product.v1 import product_pb2 as pb
 from shop.product.v1 import product_pb2_grpc
 from shop_services.product.domain import KIND, Change, Changes, NewProduct, Product
 from shop_services.product.feed import ChangeFeed
-from shop_services.product.usecases import Products
+from shop_services.product.position import ANY, REVISION, Position, read_position
+from shop_services.product.reads import Answer, CatalogChanges, Outcome
+from shop_services.product.usecases import Browsing
 from shop_services.runtime import money
 from shop_services.runtime.errors import InvalidArgument
 from shop_services.runtime.etags import etag
@@ -19,18 +23,22 @@ from shop_services.runtime.paging import page_size
 from shop_services.runtime.times import to_timestamp
 from shop_services.storage import Replies
 
-REVISION = "catalog-revision"
-"""Initial metadata of WatchProducts: the revision after which it streams, to resume from before the first change."""
+R = TypeVar("R", bound=Message)
 
 _MUTABLE = ("name", "description", "category", "price")
 _NEEDED = ("name", "category")
 
 
 class ProductServicer(product_pb2_grpc.ProductServiceServicer):
-    """Serves `Products`, and the `ChangeFeed` of their changes."""
+    """Serves the catalog, and the `ChangeFeed` of its changes.
 
-    def __init__(self, products: Products, feed: ChangeFeed, replies: Replies) -> None:
-        self._products = products
+    The initial metadata `catalog-revision` of a change says at which position it was done; that of WatchProducts, after
+    which one it streams, to resume from before the first change. A read that sends it sees that position or later.
+    """
+
+    def __init__(self, browsing: Browsing, changes: CatalogChanges, feed: ChangeFeed, replies: Replies) -> None:
+        self._browsing = browsing
+        self._changes = changes
         self._feed = feed
         self._replies = replies
 
@@ -46,19 +54,20 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             initial_stock=request.initial_stock,
         )
         mutation = self._replies.mutation(request, pb.CreateProductResponse, _created)
-        return await self._products.create(new, mutation)
+        return await _told(context, await self._changes.create(new, mutation))
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Context) -> pb.GetProductResponse:
-        return pb.GetProductResponse(product=to_proto(await self._products.get(request.product_id)))
+        return pb.GetProductResponse(product=to_proto(await self._browsing.get(request.product_id, _position(context))))
 
     async def BatchGetProducts(
         self, request: pb.BatchGetProductsRequest, context: Context
     ) -> pb.BatchGetProductsResponse:
-        found, missing = await self._products.get_many(request.product_ids)
+        found, missing = await self._browsing.get_many(request.product_ids, _position(context))
         return pb.BatchGetProductsResponse(products=map(to_proto, found), missing_product_ids=missing)
 
     async def ListProducts(self, request: pb.ListProductsRequest, context: Context) -> pb.ListProductsResponse:
-        page = await self._products.page(request.category, page_size(request.page_size), request.page_token)
+        size, at = page_size(request.page_size), _position(context)
+        page = await self._browsing.page(request.category, size, request.page_token, at)
         return pb.ListProductsResponse(products=map(to_proto, page.items), next_page_token=page.next_token)
 
     async def UpdateProduct(self, request: pb.UpdateProductRequest, context: Context) -> pb.UpdateProductResponse:
@@ -67,11 +76,11 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             raise InvalidArgument.of("product.id", "must name the product to change")
         changes = _changes(request)
         mutation = self._replies.mutation(request, pb.UpdateProductResponse, _updated)
-        return await self._products.update(given.id, changes, given.etag, mutation)
+        return await _told(context, await self._changes.update(given.id, changes, given.etag, mutation))
 
     async def DeleteProduct(self, request: pb.DeleteProductRequest, context: Context) -> pb.DeleteProductResponse:
         mutation = self._replies.mutation(request, pb.DeleteProductResponse, _deleted)
-        return await self._products.delete(request.product_id, request.etag, mutation)
+        return await _told(context, await self._changes.delete(request.product_id, request.etag, mutation))
 
     async def WatchProducts(
         self, request: pb.WatchProductsRequest, context: Context
@@ -109,15 +118,27 @@ def change_to_proto(change: Change) -> pb.WatchProductsResponse:
     )
 
 
-def _created(product: Product) -> pb.CreateProductResponse:
-    return pb.CreateProductResponse(product=to_proto(product))
+def _position(context: Context) -> Position:
+    for key, value in context.invocation_metadata() or ():
+        if key == REVISION:
+            return read_position(value)
+    return ANY
 
 
-def _updated(product: Product) -> pb.UpdateProductResponse:
-    return pb.UpdateProductResponse(product=to_proto(product))
+async def _told(context: Context, answer: Answer[R]) -> R:
+    await context.send_initial_metadata(((REVISION, str(answer.position)),))
+    return answer.reply
 
 
-def _deleted(_product: Product) -> pb.DeleteProductResponse:
+def _created(outcome: Outcome) -> pb.CreateProductResponse:
+    return pb.CreateProductResponse(product=to_proto(outcome.product))
+
+
+def _updated(outcome: Outcome) -> pb.UpdateProductResponse:
+    return pb.UpdateProductResponse(product=to_proto(outcome.product))
+
+
+def _deleted(_outcome: Outcome) -> pb.DeleteProductResponse:
     return pb.DeleteProductResponse()
 
 

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop_services.product.domain import KIND, Change, ChangeType, Product
+from shop_services.product.following import Look
+from shop_services.product.recent import Touched
 from shop_services.product.tables import catalog, product_changes, products
 from shop_services.runtime.errors import AlreadyExists, NotFound
 from shop_services.runtime.money import Money
@@ -57,6 +59,7 @@ async def record(connection: AsyncConnection, change: Change, keep: int) -> None
             type=change.type.value,
             product_id=product.id,
             product_revision=product.revision,
+            previous_category=change.previous_category,
             **_values(product),
         )
     )
@@ -77,16 +80,34 @@ async def get_many(connection: AsyncConnection, product_ids: Collection[str]) ->
     return {row.id: _product(row, row.id, row.revision) for row in rows}
 
 
-async def page(connection: AsyncConnection, category: str, after: int, limit: int) -> list[Product]:
-    """`limit` products at most, oldest first, with positions after `after`; of one category, or all if it is empty."""
-    query = sa.select(products).where(products.c.position > after).order_by(products.c.position).limit(limit)
-    if category:
-        query = query.where(products.c.category == category)
-    return [_product(row, row.id, row.revision) for row in await connection.execute(query)]
+async def read_many(connection: AsyncConnection, product_ids: Collection[str]) -> tuple[int, dict[str, Product]]:
+    """The same, with the number of the latest change, of one moment: a single statement sees one state."""
+    return await _read(connection, _BY_ID, {"ids": list(product_ids)})
+
+
+async def read_page(
+    connection: AsyncConnection, category: str, after: int, limit: int
+) -> tuple[int, Collection[Product]]:
+    """`limit` products at most, oldest first, with positions after `after`; of one category, or all if it is empty.
+
+    With the number of the latest change, of one moment.
+    """
+    if not category:
+        revision, found = await _read(connection, _PAGE, {"after": after, "limit": limit})
+    else:
+        values = {"category": category, "after": after, "limit": limit}
+        revision, found = await _read(connection, _PAGE_OF_CATEGORY, values)
+    return revision, found.values()
+
+
+async def incarnation(connection: AsyncConnection) -> str:
+    """The random name of this catalog."""
+    name: str = (await connection.execute(sa.select(catalog.c.incarnation))).scalar_one()
+    return name
 
 
 class Changes:
-    """The log of changes: the `ChangeLog` that a `ChangeFeed` reads."""
+    """The log of changes: the `ChangeLog` that a `ChangeFeed` reads, and the `TouchedLog` that a `Follower` does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -103,9 +124,63 @@ class Changes:
         async with self._database.reading() as connection:
             rows = await connection.execute(query)
         return [
-            Change(row.revision, ChangeType(row.type), _product(row, row.product_id, row.product_revision))
+            Change(
+                row.revision,
+                ChangeType(row.type),
+                _product(row, row.product_id, row.product_revision),
+                row.previous_category,
+            )
             for row in rows
         ]
+
+    async def touched(self, after: int, limit: int) -> Look:
+        """What the first `limit` changes touched of those after `after` that are kept, and the latest change's number:
+        of one moment, so if there are no more in between, these are all."""
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(_TOUCHED, {"after": after, "limit": limit})).all()
+        return Look(
+            rows[0].as_of,
+            [
+                Touched.of(row.revision, ChangeType(row.type), row.product_id, row.category, row.previous_category)
+                for row in rows
+                if row.revision is not None
+            ],
+        )
+
+
+def _as_of(found: sa.Select[Any], order: str) -> sa.Select[Any]:
+    """What `found` selects, in the order of one of its columns, beside the number of the latest change as `as_of`.
+
+    There is one row at least, with nulls in all else if nothing is found: the catalog's own.
+    """
+    rows = found.subquery("found")
+    both = catalog.outerjoin(rows, sa.true())
+    return sa.select(catalog.c.revision.label("as_of"), *rows.c).select_from(both).order_by(rows.c[order])
+
+
+def _pages(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    page = sa.select(products).where(products.c.position > sa.bindparam("after"), *conditions)
+    return _as_of(page.order_by(products.c.position).limit(sa.bindparam("limit")), "position")
+
+
+_BY_ID = _as_of(sa.select(products).where(products.c.id.in_(sa.bindparam("ids", expanding=True))), "position")
+_PAGE = _pages()
+_PAGE_OF_CATEGORY = _pages(products.c.category == sa.bindparam("category"))
+_KEYS = (product_changes.c[name] for name in ("revision", "type", "product_id", "category", "previous_category"))
+_TOUCHED = _as_of(
+    sa.select(*_KEYS)
+    .where(product_changes.c.revision > sa.bindparam("after"))
+    .order_by(product_changes.c.revision)
+    .limit(sa.bindparam("limit")),
+    "revision",
+)
+
+
+async def _read(
+    connection: AsyncConnection, statement: sa.Select[Any], values: dict[str, Any]
+) -> tuple[int, dict[str, Product]]:
+    rows = (await connection.execute(statement, values)).all()
+    return rows[0].as_of, {row.id: _product(row, row.id, row.revision) for row in rows if row.id is not None}
 
 
 async def _revision(connection: AsyncConnection, query: sa.Select[int]) -> int:

@@ -28,9 +28,11 @@ catalog = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("incarnation", sa.String(16), nullable=False, server_default=""),
     sa.CheckConstraint("id = 1", name="one_row"),
 )
-"""One row: the number of the latest change. Whoever changes the catalog locks it first."""
+"""One row: the number of the latest change, and a random name that tells this catalog from any other that numbers its
+changes the same way. Whoever changes the catalog locks it first."""
 
 products = sa.Table(
     "products",
@@ -53,8 +55,10 @@ product_changes = sa.Table(
     *_content(),
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("product_revision", sa.BigInteger, nullable=False),
+    sa.Column("previous_category", sa.String(64), nullable=True),
 )
-"""The latest changes, numbered without gaps, each with the product as it was then."""
+"""The latest changes, numbered without gaps, each with the product as it was then. `previous_category` is where an
+update found the product: null in rows of other changes, and in those that were written before there was this column."""
 
 stock = sa.Table(
     "stock",

@@ -1,4 +1,4 @@
-"""What can be done with the catalog."""
+"""What can be done with the catalog: `Browsing`, over whatever reads it, and the changes of its database."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop_services.product import inventory_storage, storage
 from shop_services.product.domain import KIND, Change, Changes, ChangeType, NewProduct, Product
-from shop_services.product.feed import ChangeFeed
+from shop_services.product.position import ANY, Position
+from shop_services.product.reads import Answer, CatalogReads, Listing, Outcome
+from shop_services.runtime.errors import NotFound
 from shop_services.runtime.etags import check_etag
 from shop_services.runtime.ids import NewId
-from shop_services.runtime.paging import Page, make_page, read_token
+from shop_services.runtime.paging import Page
 from shop_services.runtime.times import Clock
 from shop_services.storage import Database, Mutation
 
@@ -21,25 +23,63 @@ KEPT_CHANGES = 10_000
 """How many changes a watcher may lag behind."""
 
 R = TypeVar("R", bound=Message)
-Work = Callable[[AsyncConnection], Awaitable[Product]]
+Work = Callable[[AsyncConnection], Awaitable[Outcome]]
+
+
+class Browsing:
+    """What callers may ask of the catalog. `at` is a position that they know: nothing older is an answer."""
+
+    def __init__(self, reads: CatalogReads) -> None:
+        self._reads = reads
+
+    async def get(self, product_id: str, at: Position = ANY) -> Product:
+        """One product. Raises `NotFound`."""
+        copy = await self._reads.product(product_id, at)
+        if copy.value is None:
+            raise NotFound(KIND, product_id)
+        return copy.value
+
+    async def get_many(self, product_ids: Sequence[str], at: Position = ANY) -> tuple[list[Product], list[str]]:
+        """The products with those ids, and the ids that no product has, both in the order given."""
+        copies = await self._reads.products(product_ids, at)
+        values = [(product_id, copies[product_id].value) for product_id in product_ids]
+        return [value for _, value in values if value is not None], [name for name, value in values if value is None]
+
+    async def page(self, category: str, size: int, token: str, at: Position = ANY) -> Page[Product]:
+        """Products of a category, or all if it is empty, in the order they came.
+
+        Raises:
+            InvalidArgument: `token` is broken, or belongs to another category.
+        """
+        copy = await self._reads.page(Listing.of(category, size, token), at)
+        return copy.value or Page(())
 
 
 class Products:
-    """The catalog of the shop. Its changes are written to the log that `feed` reads."""
+    """The catalog of the shop: `CatalogChanges` of its database.
+
+    `changed` is called with each change, once it is committed and before its caller is answered; it must be quick.
+    """
 
     def __init__(
-        self, database: Database, feed: ChangeFeed, clock: Clock, new_id: NewId, *, keep: int = KEPT_CHANGES
+        self,
+        database: Database,
+        changed: Callable[[Change], None],
+        clock: Clock,
+        new_id: NewId,
+        *,
+        keep: int = KEPT_CHANGES,
     ) -> None:
-        self._database = database
-        self._feed = feed
+        self._changes = storage.Changes(database)
+        self._changed = changed
         self._clock = clock
         self._new_id = new_id
         self._keep = keep
 
-    async def create(self, new: NewProduct, mutation: Mutation[Product, R]) -> R:
+    async def create(self, new: NewProduct, mutation: Mutation[Outcome, R]) -> Answer[R]:
         """Put a product into the catalog, with its first stock. Raises `AlreadyExists` if its SKU is taken."""
 
-        async def work(connection: AsyncConnection) -> Product:
+        async def work(connection: AsyncConnection) -> Outcome:
             revision = await storage.next_revision(connection)
             now = self._clock()
             product = Product(
@@ -56,71 +96,54 @@ class Products:
             )
             await storage.insert(connection, product)
             await inventory_storage.insert(connection, product.id, new.initial_stock)
-            await storage.record(connection, Change(revision, ChangeType.CREATED, product), self._keep)
-            return product
+            return await self._record(connection, Change(revision, ChangeType.CREATED, product))
 
         return await self._commit(work, mutation)
 
-    async def get(self, product_id: str) -> Product:
-        """One product. Raises `NotFound`."""
-        async with self._database.reading() as connection:
-            return await storage.get(connection, product_id)
-
-    async def get_many(self, product_ids: Sequence[str]) -> tuple[list[Product], list[str]]:
-        """The products with those ids, and the ids that no product has, both in the order given."""
-        async with self._database.reading() as connection:
-            found = await storage.get_many(connection, product_ids)
-        return (
-            [found[product_id] for product_id in product_ids if product_id in found],
-            [product_id for product_id in product_ids if product_id not in found],
-        )
-
-    async def page(self, category: str, size: int, token: str) -> Page[Product]:
-        """Products of a category, or all if it is empty, in the order they came.
-
-        Raises:
-            InvalidArgument: `token` is broken, or belongs to another category.
-        """
-        query = {"list": "products", "category": category}
-        cursor = read_token(token, query, (int,))
-        after = 0 if cursor is None else int(cursor[0])
-        async with self._database.reading() as connection:
-            found = await storage.page(connection, category, after, size + 1)
-        return make_page(found, size, query, lambda product: (product.position,), lambda product: product.weight)
-
-    async def update(self, product_id: str, changes: Changes, etag: str, mutation: Mutation[Product, R]) -> R:
+    async def update(self, product_id: str, changes: Changes, etag: str, mutation: Mutation[Outcome, R]) -> Answer[R]:
         """Change a product. What changes nothing is no change. Raises `NotFound`, or `Aborted` for another's `etag`."""
 
-        async def work(connection: AsyncConnection) -> Product:
+        async def work(connection: AsyncConnection) -> Outcome:
             revision = await storage.next_revision(connection)
             product = await storage.get(connection, product_id)
             check_etag(etag, KIND, product_id, product.revision)
             changed = product.changed(changes, self._clock(), revision)
-            if changed is not product:
-                await storage.update(connection, changed)
-                await storage.record(connection, Change(revision, ChangeType.UPDATED, changed), self._keep)
-            return changed
+            if changed is product:
+                return Outcome(product, revision - 1)
+            await storage.update(connection, changed)
+            return await self._record(connection, Change(revision, ChangeType.UPDATED, changed, product.category))
 
         return await self._commit(work, mutation)
 
-    async def delete(self, product_id: str, etag: str, mutation: Mutation[Product, R]) -> R:
+    async def delete(self, product_id: str, etag: str, mutation: Mutation[Outcome, R]) -> Answer[R]:
         """Take a product out of the catalog and off the sale: orders keep what they have reserved of it.
 
         Raises `NotFound`, or `Aborted` if `etag` is of another state.
         """
 
-        async def work(connection: AsyncConnection) -> Product:
+        async def work(connection: AsyncConnection) -> Outcome:
             revision = await storage.next_revision(connection)
             product = await storage.get(connection, product_id)
             check_etag(etag, KIND, product_id, product.revision)
             await storage.delete(connection, product_id)
             await inventory_storage.delist(connection, product_id)
-            await storage.record(connection, Change(revision, ChangeType.DELETED, product), self._keep)
-            return product
+            return await self._record(connection, Change(revision, ChangeType.DELETED, product))
 
         return await self._commit(work, mutation)
 
-    async def _commit(self, work: Work, mutation: Mutation[Product, R]) -> R:
-        reply = await mutation.commit(work)
-        self._feed.notice()
-        return reply
+    async def _record(self, connection: AsyncConnection, change: Change) -> Outcome:
+        await storage.record(connection, change, self._keep)
+        return Outcome(change.product, change.revision, change)
+
+    async def _commit(self, work: Work, mutation: Mutation[Outcome, R]) -> Answer[R]:
+        made: list[Outcome] = []
+
+        def committed(outcome: Outcome) -> None:
+            made.append(outcome)
+            if outcome.change is not None:
+                self._changed(outcome.change)
+
+        reply = await mutation.commit(work, committed)
+        if made:
+            return Answer(reply, Position(made[0].revision), made[0].change)
+        return Answer(reply, Position(await self._changes.latest()))  # it was done before, not later than now

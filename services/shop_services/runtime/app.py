@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import grpc
+from prometheus_client.registry import Collector
 
 from grpc_registry import Registry
 from shop_services.runtime.settings import Settings
@@ -25,11 +26,14 @@ class App:
 
     `drain` is awaited when the server drains, once clients know: it ends the calls that would go on for ever, which the
     server would else wait for. It may be called more than once.
+
+    `collectors` are asked for its metrics, in the event loop's thread, whenever somebody looks at them.
     """
 
     name: str
     services: Mapping[str, Callable[[grpc.aio.Server], None]]
     drain: Callable[[], Awaitable[None]] = _nothing
+    collectors: Sequence[Collector] = ()
 
 
 class StartError(Exception):

@@ -16,6 +16,7 @@ from grpc_registry.lifecycle import serving
 from shop_services.runtime import logs
 from shop_services.runtime.app import StartError, Wiring
 from shop_services.runtime.errors import Unavailable
+from shop_services.runtime.metrics import serving_metrics
 from shop_services.runtime.server import make_server
 from shop_services.runtime.settings import SettingError, Settings
 
@@ -52,12 +53,16 @@ async def serve(name: str, wire: Wiring, settings: Settings) -> None:
     The address is logged as `listening` before it is registered.
 
     Raises:
-        SettingError: the registry's URL cannot be used, or nothing can be bound to the address.
+        SettingError: the registry's URL cannot be used, or nothing can be bound to the address or for the metrics.
         StartError: `wire` refused.
         Unavailable: something that `wire` needs is away.
     """
     logs.configure(name, settings.instance_id, settings.log_level)
-    async with connect(settings) as registry, wire(settings, registry) as app:
+    async with (
+        connect(settings) as registry,
+        wire(settings, registry) as app,
+        serving_metrics(settings, app.collectors),
+    ):
         server = make_server(app)
         try:
             port = server.grpc.add_insecure_port(settings.bind)

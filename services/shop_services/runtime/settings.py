@@ -98,9 +98,10 @@ class Settings:
     catalog_staleness: float = 1.0
     """SHOP_CATALOG_STALENESS: the most by which what is read of the catalog may be out of date."""
     catalog_entries: int = 10_000
-    """SHOP_CATALOG_ENTRIES: products and lists of products that a process keeps in its own memory at most."""
+    """SHOP_CATALOG_ENTRIES: products that a process keeps in its own memory at most, and as many pages of lists."""
     metrics_port: int = 0
-    """SHOP_METRICS_PORT: where the process answers `GET /metrics` in Prometheus' format; 0: nowhere."""
+    """SHOP_METRICS_PORT: where the process answers `GET /metrics` in Prometheus' format; 0: nowhere. Processes that are
+    started together take the ports after it."""
     log_level: str = "info"
     """SHOP_LOG_LEVEL."""
     lease_ttl: int = 3

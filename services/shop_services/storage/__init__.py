@@ -3,12 +3,13 @@
 from shop_services.storage.columns import UtcDateTime, make_metadata
 from shop_services.storage.database import Database
 from shop_services.storage.failures import Contended, violated_constraint
-from shop_services.storage.idempotency import Mutation, Replies, Reply, replies_table
+from shop_services.storage.idempotency import KeptReply, Mutation, Replies, Reply, replies_table
 from shop_services.storage.migrations import MigrationError, migrate
 
 __all__ = [
     "Contended",
     "Database",
+    "KeptReply",
     "MigrationError",
     "Mutation",
     "Replies",

@@ -8,9 +8,10 @@ kept for a day. A failed request leaves no reply: repeated, it is tried again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from shop_services.storage.sweeping import SWEEP_BATCH, sweeping
 
 KEPT = timedelta(days=1)
 """How long a reply is kept at least."""
+_AT_A_TIME = 100  # rows that one statement looks for or writes
 
 D = TypeVar("D")
 Reply = TypeVar("Reply", bound=Message)
@@ -44,6 +46,22 @@ def replies_table(metadata: sa.MetaData, service: str) -> sa.Table:
         sa.Column("reply", sa.LargeBinary, nullable=False),
         sa.Column("create_time", UtcDateTime, nullable=False, index=True),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReply:
+    """The reply to a request, as it is kept: a row of the table, or on its way there."""
+
+    request_type: str
+    request_id: str
+    fingerprint: bytes
+    reply: bytes
+    create_time: datetime
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What no two kept replies have in common."""
+        return self.request_type, self.request_id
 
 
 class Mutation(Generic[D, Reply]):
@@ -81,11 +99,22 @@ class Mutation(Generic[D, Reply]):
         )
         async with self._replies.database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            return None
-        if row.fingerprint != self._fingerprint:
-            raise InvalidArgument.of("request_id", "was used before, for another request")
-        return self._reply_type.FromString(row.reply)
+        return None if row is None else self._given(row.fingerprint, row.reply)
+
+    def among(self, kept: Iterable[KeptReply]) -> Reply | None:
+        """The reply that this request got before, if it is one of `kept`. Raises as `earlier` does."""
+        for one in kept:
+            if one.key == (self._request_type, self._request_id):
+                return self._given(one.fingerprint, one.reply)
+        return None
+
+    def replied(self, made: D) -> tuple[Reply, KeptReply | None]:
+        """The reply for `made`, and how to keep it by other means than `commit`; None for a request without an id."""
+        reply = self._present(made)
+        if not self._request_id:
+            return reply, None
+        now = self._replies.clock()
+        return reply, KeptReply(self._request_type, self._request_id, self._fingerprint, reply.SerializeToString(), now)
 
     async def commit(self, work: Work[D], committed: Callable[[D], None] | None = None) -> Reply:
         """Run `work` in a transaction and keep its reply there; if the request was done meanwhile, give that reply.
@@ -104,6 +133,11 @@ class Mutation(Generic[D, Reply]):
                     committed(made)
                 return reply
         raise Contended("the same request is being done again and again")
+
+    def _given(self, fingerprint: bytes, reply: bytes) -> Reply:
+        if fingerprint != self._fingerprint:
+            raise InvalidArgument.of("request_id", "was used before, for another request")
+        return self._reply_type.FromString(reply)
 
     async def _once(self, connection: AsyncConnection, work: Work[D]) -> tuple[D, Reply]:
         if not self._request_id:
@@ -141,6 +175,18 @@ class Replies:
         made as fast as this one, would give it away.
         """
         return Mutation(self, request, reply_type, present, secrets)
+
+    async def keep(self, connection: AsyncConnection, kept: Iterable[KeptReply]) -> None:
+        """Write replies that are on their way to the table; those that are there already stay as they are."""
+        table = self.table
+        given = {one.key: one for one in kept}
+        key = sa.tuple_(table.c.request_type, table.c.request_id)
+        for start in range(0, len(given), _AT_A_TIME):
+            keys = list(given)[start : start + _AT_A_TIME]
+            query = sa.select(table.c.request_type, table.c.request_id).where(key.in_(keys))
+            there = {tuple(row) for row in await connection.execute(query)}
+            if rows := [asdict(given[name]) for name in keys if name not in there]:
+                await connection.execute(table.insert(), rows)
 
     async def sweep(self) -> int:
         """Delete replies that have been kept for long enough, a thousand at most, and return how many."""

@@ -229,3 +229,27 @@ async def test_sweeping_survives_a_failure(database: Database, clock: Clock) -> 
             await asyncio.sleep(0)
             assert not task.done()
     assert [entry["event"] for entry in entries] == ["sweep_failed"]
+
+
+async def test_a_reply_can_be_kept_by_other_means(database: Database, replies: Replies) -> None:
+    """It is found among those that are on their way, written once however often, and found in the table then."""
+    first, others = _mutation(replies, _request("r1")), [_mutation(replies, _request(f"o{n}")) for n in range(150)]
+    reply, kept = first.replied("ann")
+    assert kept is not None
+    many = [one for other in others if (one := other.replied("bob")[1]) is not None]
+    assert _mutation(replies, _request("r1")).among([*many, kept]) == reply
+    assert _mutation(replies, _request("r2")).among([*many, kept]) is None
+    with pytest.raises(InvalidArgument, match="request_id"):
+        _mutation(replies, _request("r1", "other")).among([kept])
+    for written in ([kept], [*many, kept], []):
+        async with database.transaction() as connection:
+            await replies.keep(connection, written)
+    assert await _mutation(replies, _request("r1")).earlier() == reply
+    async with database.reading() as connection:
+        assert (await connection.execute(sa.select(sa.func.count()).select_from(table))).scalar_one() == 151
+
+
+async def test_a_request_without_an_id_has_no_reply_to_keep(replies: Replies) -> None:
+    """It gets its reply, and a repetition is another request."""
+    reply, kept = _mutation(replies, _request("")).replied("ann")
+    assert (reply.user.username, kept) == ("ann", None)

@@ -34,6 +34,16 @@ COLUMNS = {
         ("what", "SQLite"),
         ("process", "SQLite, before", "SQLite, most"),
     ],
+    "cache": [
+        ("policy", "what", "ours", "cachetools", "aiocache", "aiocache, TTL", "aiocache, timeout=5"),
+        ("policy", "what", "cachetools", "aiocache", "aiocache, TTL", "aiocache, timeout=5"),
+        ("policy", "what", "which", "1,000", "10,000", "dearest ÷ cheapest", "cachetools'"),
+        ("cache", "policy", "filled", "after evictions"),
+        ("policy", "cached", "ours", "reference", "hits more"),
+        ("database", "cache", "reads a second", "÷ off", "hits", "hits in the shared one", "loads"),
+        ("database", "cache", "reads a second", "÷ off"),
+        ("processes", "reads", "loads", "most loads of a process", "ms until all had it"),
+    ],
 }
 
 

@@ -330,6 +330,15 @@ def test_explain(server: ServerElsewhere) -> None:
         assert server.inside.address in str(channel.explain(UNARY_UNARY, (("key", "value"),)))
 
 
+def test_the_owner_of_a_key(server: ServerElsewhere) -> None:
+    """The channel tells whose a key is, to whichever thread asks."""
+    with sync.Channel("echo", resolving(server), policy={"ring_hash": {"requestHashHeader": "key"}}) as channel:
+        BlockingEcho(channel).unary_unary(b"x", timeout=SECONDS)
+        owner = channel.owner([("key", "value")])
+        assert owner is not None
+        assert owner.address == server.inside.address
+
+
 def test_retries(server: ServerElsewhere) -> None:
     """A service config is obeyed."""
     retry = {

@@ -30,7 +30,7 @@ STARTS: list[Callable[[Echo], Any]] = [
 STEPS = st.sampled_from(["start"] * 4 + ["cancel", "abandon", "remove", "go on"])
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.generate])  # to shrink would take a timeout a step
+@settings(max_examples=20, deadline=None, phases=[Phase.generate])  # to shrink would take a timeout a step
 @given(steps=st.lists(st.tuples(STEPS, st.integers(0, 999)), min_size=30, max_size=150))
 async def test_no_load_is_left(steps: list[tuple[str, int]]) -> None:
     """After any interleaving of starts, ends, cancellations, abandonments and removals nothing is outstanding."""

@@ -55,6 +55,21 @@ async def test_an_open_stream_is_load(resolver: ManualResolver, servers: list[Ec
         assert repr(channel._dispatcher.balancer.endpoints[0]).endswith("ready, 1 outstanding, weight 100>")
 
 
+async def test_the_owner_of_a_key_answers_its_calls(resolver: ManualResolver, servers: list[EchoServer]) -> None:
+    """Calls with a key go to whom the channel tells to be its owner, of the instances that it tells to choose from."""
+    async with Channel("echo", resolver, policy={"ring_hash": {"requestHashHeader": "x-user"}}) as channel:
+        assert channel.owner([("x-user", "0")]) is None
+        resolver.push(snapshot(1, *(server.instance() for server in servers)))
+        await all_connected(channel)
+        names = {server.address: server.name.encode() for server in servers}
+        assert {one.address for one in channel.instances} == names.keys()
+        for number in range(20):
+            metadata = [("x-user", str(number))]
+            owner = channel.owner(metadata)
+            assert owner is not None
+            assert await Echo(channel).unary_unary(b"name", metadata=metadata) == names[owner.address]
+
+
 async def test_pick_first_has_a_spare(resolver: ManualResolver, servers: list[EchoServer]) -> None:
     """All calls go to one endpoint, and to another once that one is gone."""
     resolver.push(snapshot(1, *(server.instance() for server in servers)))

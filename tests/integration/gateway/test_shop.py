@@ -115,17 +115,26 @@ async def test_an_order_is_made_read_and_cancelled(shop: httpx.AsyncClient) -> N
 
 async def test_a_cache_keeps_bytes_under_keys_of_several_segments(shop: httpx.AsyncClient) -> None:
     """The routes of the cache service: `**`, bytes as base64, a Duration, verbs after a variable."""
-    entry = "/v1/cache/pages/entries/a/b%20c/d:e"
+    entry = "/v1/cache/sessions/entries/a/b%20c/d:e"
     value = base64.b64encode(b"\x00\xff").decode()
     await ok(await shop.put(entry, json={"value": value, "ttl": "60s"}))
     got = (await ok(await shop.get(entry)))["entry"]
     assert (got["key"], got["value"]) == ("a/b c/d:e", value)
     assert got["expireTime"].endswith("Z")
-    batch = await ok(await shop.post("/v1/cache/pages:batchGet", json={"keys": ["a/b c/d:e", "x"]}))
+    batch = await ok(await shop.post("/v1/cache/sessions:batchGet", json={"keys": ["a/b c/d:e", "x"]}))
     assert batch["missingKeys"] == ["x"]
-    stats = await ok(await shop.get("/v1/cache:stats", params={"namespace": "pages"}))
+    stats = await ok(await shop.get("/v1/cache:stats", params={"namespace": "sessions"}))
     assert stats["namespaces"][0]["entries"] == "1"
-    assert await ok(await shop.post("/v1/cache/pages:clear", json={})) == {"removed": "1"}
+    swap = {"value": value, "expectedVersion": got["version"]}
+    swapped = await ok(await shop.post(f"{entry}:compareAndSet", json=swap))
+    assert swapped["swapped"] is True
+    assert int(swapped["version"]) > int(got["version"])
+    refused = await ok(await shop.post(f"{entry}:compareAndSet", json=swap))
+    assert refused == {"swapped": False, "version": swapped["version"]}
+    gone = await ok(await shop.post("/v1/cache/sessions:batchDelete", json={"keys": ["a/b c/d:e", "x"]}))
+    assert gone == {"removed": "1"}
+    await ok(await shop.put(entry, json={"value": value}))
+    assert await ok(await shop.post("/v1/cache/sessions:clear", json={})) == {"removed": "1"}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +147,7 @@ async def test_a_cache_keeps_bytes_under_keys_of_several_segments(shop: httpx.As
         ("GET", "/v1/products?pageToken=zzz", None, 400, 3, {"page_token"}),
         ("GET", "/v1/products/no-such", None, 404, 5, set()),
         ("GET", "/v1/cache/%20/entries/k", None, 400, 3, {"namespace"}),
+        ("GET", "/v1/cache/no-such/entries/k", None, 400, 3, {"namespace"}),
         ("PATCH", "/v1/products/x", {"id": "y"}, 400, 3, {"product.id"}),
         (
             "POST",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,13 +26,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def start(database_url: str) -> AsyncIterator[Start]:
-    """Starts one more instance over the database of the test, which keeps the latest `keep` changes."""
+async def start(database_url: str, tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts one more instance over the database of the test, which keeps the latest `keep` changes; `given` are more
+    of its settings."""
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(grpc_registry.connect("memory://"))
 
-        async def start(keep: int = 10_000) -> Shop:
-            settings = Settings(registry_url="memory://", database_url=database_url)
+        async def start(keep: int = 10_000, **given: Any) -> Shop:
+            given = {"nats_url": f"memory://{tmp_path.name}"} | given
+            settings = Settings(registry_url="memory://", database_url=database_url, **given)
             app = await stack.enter_async_context(wire(settings, registry, keep=keep))
             return Shop(await stack.enter_async_context(running(app)), app)
 

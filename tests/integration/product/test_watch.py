@@ -16,7 +16,7 @@ import pytest
 
 from shop.product.v1 import product_pb2 as pb
 from shop_services.product.feed import TAIL
-from shop_services.product.servicer import REVISION
+from shop_services.product.position import REVISION
 from shop_services.runtime.server import make_server
 from tests.integration.product.shop import TIMEOUT, Call, Shop, Start, ended, take
 

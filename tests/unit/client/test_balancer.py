@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from grpc_balancer.balancer import Balancer, Changes
 from grpc_balancer.outlook import Outlook
 from grpc_balancer.pickers import policy_named
+from grpc_balancer.pickers.ring_hash import ring_hash
 from grpc_balancer.testing import FakeEndpoint
 from grpc_registry import Instance, Snapshot, State, Unresolved
-from tests.unit.client.candidates import CALL, instance, snapshot
+from grpc_registry.service_config import RingHash
+from tests.unit.client.candidates import CALL, FakeCall, instance, snapshot
 
 READY = ChannelConnectivity.READY
 IDLE = ChannelConnectivity.IDLE
@@ -411,3 +413,50 @@ def test_the_repr_counts() -> None:
     balancer = connected(A, B, C)
     connect(balancer, "c", state=FAILED)
     assert repr(balancer) == "<Balancer 'product': 2 of 3 ready>"
+
+
+# The owner of a key
+
+
+def keyed() -> Balancer[FakeEndpoint]:
+    policy = ring_hash(RingHash("x-user"))
+    return Balancer("product", policy, FakeEndpoint, random.Random(1), time.monotonic)
+
+
+def test_the_owner_is_who_may_be_picked() -> None:
+    """There is none before there are endpoints, and none without a key; one that is lost leaves its keys to others."""
+    balancer, key = keyed(), FakeCall(metadata=[("x-user", "7")])
+    assert balancer.owner(key) is None
+    balancer.apply(snapshot(1, A, B))
+    assert balancer.owner(key) is None
+    connect(balancer)
+    first = balancer.owner(key)
+    assert first is not None
+    assert first is balancer.pick(key)
+    assert balancer.owner(CALL) is None
+    connect(balancer, first.instance.id, state=FAILED)
+    second = balancer.owner(key)
+    assert second is not None
+    assert second is not first
+
+
+def test_a_policy_without_keys_has_no_owners() -> None:
+    """To ask for an owner under such a policy is a mistake, which is named."""
+    with pytest.raises(LookupError, match="goes by no key"):
+        connected(A, B).owner(CALL)
+
+
+def test_eligible_instances_are_one_object_while_nothing_changes() -> None:
+    """They are those that may be picked, and new ones only if they differ."""
+    balancer = make()
+    balancer.apply(snapshot(1, A, B))
+    nobody = balancer.eligible
+    assert nobody == ()
+    connect(balancer)
+    before = balancer.eligible
+    assert {one.id for one in before} == {"a", "b"}
+    balancer.apply(snapshot(2, A, B))
+    connect(balancer)
+    assert balancer.eligible is before
+    connect(balancer, "b", state=FAILED)
+    assert [one.id for one in balancer.eligible] == ["a"]

@@ -171,6 +171,14 @@ class Connection:
             **self._credentials,  # type: ignore[arg-type]
         )
         self._link = link = Link(client)
+
+        def on_ended(reading: asyncio.Task[None]) -> None:
+            if not reading.cancelled() and reading.exception() is not None:
+                link.lose()
+
+        # A connection that breaks amid writing ends the client's reading by an error, and it tells nobody.
+        if (reading := client._reading_task) is not None:  # noqa: SLF001 - nothing public says so
+            reading.add_done_callback(on_ended)
         self._up.set()
         if closed.is_set():
             link.lose()

@@ -20,9 +20,14 @@ _PAUSE = 0.1
 
 _FULL = 10077  # JSStreamStoreFailedF: "maximum messages exceeded", "maximum bytes exceeded"
 _NO_SPACE = (10023, 10047)  # the server's or the account's own limit, or its disk
+_WRONG_SEQUENCE = (10071, 10164)  # the second while another message of the subject is being written
 
-_MSG_ID = "Nats-Msg-Id"
-_EXPECTED_STREAM = "Nats-Expected-Stream"
+MESSAGE_ID = "Nats-Msg-Id"
+EXPECTED_STREAM = "Nats-Expected-Stream"
+
+
+class WrongSequence(Exception):
+    """The last message of the subject is not the one that the headers expect."""
 
 
 class Publisher:
@@ -32,14 +37,17 @@ class Publisher:
         self._connection = connection
         self._streams = streams
 
-    async def publish(self, stream: str, subject: str, data: bytes, message_id: str) -> None:
-        """Return when the message is on disk. Twice the same `message_id` within the window is kept once.
+    async def publish(
+        self, stream: str, subject: str, data: bytes, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> int:
+        """Return the message's sequence when it is on disk. Twice the same `message_id` within the window is kept once.
 
         Raises:
             BusFull: the stream holds as much as it may.
             BusUnavailable: there was no acknowledgement within 5 s.
+            WrongSequence: `headers` expect another message to be the last.
         """
-        headers = {_MSG_ID: message_id, _EXPECTED_STREAM: stream_name(stream)}
+        headers = {**(headers or {}), MESSAGE_ID: message_id, EXPECTED_STREAM: stream_name(stream)}
         if self._connection.closed:
             raise BusUnavailable("the bus is closed")
         reason = "no answer"
@@ -47,25 +55,27 @@ class Publisher:
             async with asyncio.timeout(TIMEOUT):
                 while True:
                     try:
-                        if await self._try(stream, subject, data, headers):
-                            return
+                        if (sequence := await self._try(stream, subject, data, headers)) is not None:
+                            return sequence
                     except (TimeoutError, nats.errors.Error) as error:
                         reason = str(error) or reason
                     await asyncio.sleep(_PAUSE)
         except TimeoutError:
             raise BusUnavailable(f"not acknowledged within {TIMEOUT:.0f} s: {reason}") from None
 
-    async def _try(self, stream: str, subject: str, data: bytes, headers: Mapping[str, str]) -> bool:
+    async def _try(self, stream: str, subject: str, data: bytes, headers: Mapping[str, str]) -> int | None:
         try:
             answer = await self._connection.request(subject, data, headers=headers, timeout=_ONE_TRY)
         except nats.errors.NoRespondersError:
             self._streams.missing(stream)
             await self._streams.ensure(await self._connection.link(), stream)
-            return False
-        error = json.loads(answer.data).get("error")
-        if error is None:
-            return True
+            return None
+        told = json.loads(answer.data)
+        if (error := told.get("error")) is None:
+            return int(told["seq"])
         code, description = error.get("err_code"), error.get("description", "")
         if (code == _FULL and description.startswith("maximum")) or code in _NO_SPACE:
             raise BusFull(f"{stream_name(stream)}: {description}")
+        if code in _WRONG_SEQUENCE:
+            raise WrongSequence(description)
         raise nats.errors.Error(description)

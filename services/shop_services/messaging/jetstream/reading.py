@@ -1,15 +1,19 @@
-"""Looking into streams: at the little that is kept of failures, by subject, and at how long the line of a topic is."""
+"""Looking into streams: at the little that is kept of failures, by subject, at how long the line of a topic is, and at
+what a stream says of itself."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
 
 import nats.errors
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from shop_services.messaging.bus import BusUnavailable
-from shop_services.messaging.jetstream.connection import Connection
+from shop_services.messaging.jetstream.connection import Connection, Link
 from shop_services.messaging.jetstream.streams import stream_name
 
 _PATIENCE = 5.0  # seconds for a connection, and for each answer
@@ -49,3 +53,34 @@ async def held(connection: Connection, topic: str) -> int:
         return 0
     except (TimeoutError, nats.errors.Error) as error:
         raise BusUnavailable(f"{stream_name(topic)} cannot be asked: {str(error) or 'no answer'}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a stream says of itself: when it was made (unlike that of any other), what is in it, the server's time."""
+
+    created: str
+    messages: int
+    bytes: int
+    last: int
+    time: datetime
+
+
+async def condition(link: Link, stream: str) -> Condition:
+    """How the stream is now.
+
+    Raises:
+        nats.errors.Error: there is no such stream, or the server refused.
+    """
+    answer = await link.client.request(f"$JS.API.STREAM.INFO.{stream_name(stream)}", timeout=_PATIENCE)
+    told = json.loads(answer.data)
+    if "error" in told:
+        raise nats.errors.Error(told["error"].get("description", ""))
+    state = told["state"]
+    return Condition(
+        created=told["created"],
+        messages=state["messages"],
+        bytes=state["bytes"],
+        last=state["last_seq"],
+        time=datetime.fromisoformat(told["ts"]),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 from nats.js.api import (
     AckPolicy,
@@ -30,6 +31,10 @@ that are due come first in any case; so many may wait for long, as e-mails do, b
 _NAME_IN_USE = 10058  # JSStreamNameExistErr: it is there, with other settings
 DEAD_LETTERS = "dead-letters"
 FAILURES = "failures"
+_COMPACTED = "compacted-"
+
+COMPACTED_DUPLICATES = 10.0
+"""Seconds, likewise, of a compacted log: a put is tried for 5 s, and the server keeps each id in its memory so long."""
 
 MIB = 1024 * 1024
 
@@ -38,8 +43,9 @@ MIB = 1024 * 1024
 class Limits:
     """How much the streams hold. What a topic cannot take is refused, so that whoever publishes slows down.
 
-    The server sets the bytes aside when it makes a stream: with four topics it needs room for 640 MiB. Ages are in
-    seconds.
+    The server sets the bytes aside when it makes a stream: with four topics and a compacted log it needs room for
+    896 MiB. Ages are in seconds. `records` and `record_bytes` are of a compacted log: it takes no more
+    beyond them.
     """
 
     messages: int = 100_000
@@ -48,6 +54,8 @@ class Limits:
     dead_letter_bytes: int = 64 * MIB
     failure_bytes: int = 64 * MIB
     failure_age: float = 7 * 24 * 3600.0
+    records: int = 100_000
+    record_bytes: int = 128 * MIB
 
 
 def stream_name(stream: str) -> str:
@@ -64,6 +72,24 @@ def dead_letter_subject(topic: str, number: int | str) -> str:
 
 def failures_subject(topic: str, number: int) -> str:
     return f"shop.failures.{topic}.{number}"
+
+
+def compacted_stream(log: str) -> str:
+    return f"{_COMPACTED}{log}"
+
+
+def compacted_subject(log: str, key: str) -> str:
+    """A subject for any key: what NATS or a URL would not take in a token becomes %XX."""
+    return f"shop.compacted.{log}.{quote(key, safe='').replace('.', '%2E')}"
+
+
+def compacted_key(subject: str) -> str:
+    return unquote(subject.rpartition(".")[2])
+
+
+def beacon_subject(log: str) -> str:
+    """A subject of the log that no key has."""
+    return f"shop.compacted.{log}.%"
 
 
 class Streams:
@@ -133,6 +159,18 @@ class Streams:
                 max_msgs_per_subject=100,
                 max_age=self._limits.failure_age,
                 discard=DiscardPolicy.OLD,  # history, not work
+            )
+        if stream.startswith(_COMPACTED):
+            return config.evolve(
+                description="The latest record of each key",
+                subjects=[f"shop.compacted.{stream.removeprefix(_COMPACTED)}.*"],
+                # Writers stop at half of it: at these limits a clustered stream refuses even to have records cleared.
+                max_msgs=2 * self._limits.records,
+                max_bytes=2 * self._limits.record_bytes,
+                max_msgs_per_subject=1,
+                allow_direct=True,
+                allow_msg_ttl=True,
+                duplicate_window=COMPACTED_DUPLICATES,
             )
         return config.evolve(
             description=f"The topic {stream}",

@@ -128,6 +128,21 @@ def test_the_size_of_the_ring(weights: list[int], wanted: RingHash, points: int)
     assert len({candidate.instance.id for _, _, candidate in made._places}) == len(weights)
 
 
+def test_the_owner_of_a_key() -> None:
+    """Whoever gets the key's calls stays its owner while overloaded, when others get them; without a key, nobody is."""
+    endpoints = candidates(100, 100, 100)
+    picker = ring(endpoints, RingHash("x-user", load_factor=1.25))
+    for key in KEYS[:50]:
+        owner = picker.pick(call(key))
+        assert picker.owner(call(key)) is owner
+        handles = [owner.load.begin() for _ in range(50)]
+        assert picker.pick(call(key)) is not owner
+        assert picker.owner(call(key)) is owner
+        for handle in handles:
+            handle.end()
+    assert picker.owner(CALL) is None
+
+
 # What the key is
 
 

@@ -1,4 +1,4 @@
-"""The cache's limits come from settings, and its clock goes on evenly."""
+"""The cache's clock goes on evenly, and what its settings cannot mean is refused."""
 
 from __future__ import annotations
 
@@ -6,29 +6,26 @@ import time
 
 import pytest
 
-from shop_services.cache.wiring import steady_clock
+from grpc_registry import connect
+from shop_services.cache.wiring import steady_clock, wire
 from shop_services.runtime.settings import SettingError, Settings
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("SHOP_CACHE_MAX_ENTRIES", "0"),
-        ("SHOP_CACHE_MAX_ENTRIES", "many"),
-        ("SHOP_CACHE_MAX_BYTES", "1049599"),  # less than one value of 1 MiB and its key
-        ("SHOP_CACHE_MAX_BYTES", "1e9"),
+        ("SHOP_CACHE_NAMESPACES", "default"),
+        ("CACHE_URL", "redis://u:swordfish@h:port"),
+        ("CACHE_URL", "redis://u:swordfish@h:6379/?socket_timeout=swordfish"),
     ],
 )
-def test_a_wrong_limit_is_refused_by_name(variable: str, value: str) -> None:
-    """The process does not start, and says which variable is to blame."""
-    with pytest.raises(SettingError, match=f"^{variable}: "):
-        Settings.from_environment({variable: value})
-
-
-def test_limits_are_read() -> None:
-    """Both variables arrive as numbers."""
-    settings = Settings.from_environment({"SHOP_CACHE_MAX_ENTRIES": "7", "SHOP_CACHE_MAX_BYTES": "1049600"})
-    assert (settings.cache_max_entries, settings.cache_max_bytes) == (7, 1_049_600)
+async def test_a_wrong_setting_is_refused_by_name(variable: str, value: str) -> None:
+    """The process does not start, says which variable is to blame, and shows no password."""
+    settings = Settings.from_environment({variable: value, "REGISTRY_URL": "memory://"})
+    async with connect("memory://") as registry:
+        with pytest.raises(SettingError, match=f"^{variable}: ") as refused:
+            await wire(settings, registry).__aenter__()
+    assert "swordfish" not in str(refused.value)
 
 
 def test_the_clock_ignores_that_the_system_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

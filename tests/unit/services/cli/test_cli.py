@@ -38,6 +38,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["worker"], "TOPIC"),
         (["worker", "orders", "--concurrency", "many"], "--concurrency: 'many' is not a whole number"),
         (["worker", "orders", "--concurrency", "-1"], "--concurrency: must be a whole number from 1"),
+        (["cache"], "ACTION"),
+        (["cache", "stats", "-o", "xml"], "--output"),
         (["up", "--replicas", "many"], "--replicas"),
         (["up", "--port", "-1"], "--port"),
         ([], "COMMAND"),
@@ -98,6 +100,7 @@ def test_help_shows_the_commands() -> None:
     assert "worker" in result.stdout
     assert "dlq" in result.stdout
     assert "mail" in result.stdout
+    assert "cache" in result.stdout
 
 
 def test_loads_no_service() -> None:

@@ -34,6 +34,7 @@ SHOP = routes(
     "GET /v1/products/{product_id}/stock",
     "GET /v1/cache/{namespace}/entries/{key=**}",
     "POST /v1/cache/{namespace}:clear",
+    "POST /v1/cache/{namespace}/entries/{key=**}:compareAndSet",
 )
 
 
@@ -56,6 +57,11 @@ SHOP = routes(
         ("GET /v1/cache/n/entries", "GET /v1/cache/{namespace}/entries/{key=**}", ("n", "")),
         ("GET /v1/cache/n/entries/a:clear", "GET /v1/cache/{namespace}/entries/{key=**}", ("n", "a:clear")),
         ("POST /v1/cache/n:clear", "POST /v1/cache/{namespace}:clear", ("n",)),
+        (
+            "POST /v1/cache/n/entries/a/b:compareAndSet",
+            "POST /v1/cache/{namespace}/entries/{key=**}:compareAndSet",
+            ("n", "a/b"),
+        ),
         ("GET /v1/orders/:cancel", "GET /v1/orders/{order_id}", (":cancel",)),
         ("HEAD /v1/orders/o1", "GET /v1/orders/{order_id}", ("o1",)),
     ],

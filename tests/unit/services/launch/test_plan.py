@@ -155,3 +155,16 @@ def test_a_wrong_variable_is_named(data: DataDirectory) -> None:
     """A variable that no service could use is refused before anything starts."""
     with pytest.raises(SettingError, match="SHOP_WEIGHT"):
         plan(data, SHOP_WEIGHT="heavy")
+
+
+def test_every_process_serves_its_metrics_on_a_port_of_its_own(data: DataDirectory) -> None:
+    """They take the ports from the one that is named on, in the order of the plan; without one nobody serves any."""
+    ports = [part.program.environment["SHOP_METRICS_PORT"] for part in plan(data, SHOP_METRICS_PORT="9100").parts]
+    assert ports == [str(9100 + number) for number in range(2 * len(SERVICES) + len(TOPICS))]
+    assert not any("SHOP_METRICS_PORT" in part.program.environment for part in plan(data).parts)
+
+
+def test_the_ports_for_metrics_must_exist(data: DataDirectory) -> None:
+    """Too few above the one that is named are a mistake in the variable."""
+    with pytest.raises(SettingError, match="SHOP_METRICS_PORT: must leave a port after it"):
+        plan(data, SHOP_METRICS_PORT="65530")

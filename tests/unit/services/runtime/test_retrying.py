@@ -53,6 +53,7 @@ def test_the_mutations_that_may_be_repeated() -> None:
         "CacheService/Delete",
         "CacheService/Clear",
         "CacheService/BatchSet",
+        "CacheService/BatchDelete",
         "PaymentService/AuthorizePayment",
         "PaymentService/CapturePayment",
         "PaymentService/RefundPayment",

@@ -35,6 +35,15 @@ def test_each_variable_reaches_its_setting() -> None:
             "SHOP_SMTP_URL": "smtp://mail:pw@m:587?starttls",
             "SHOP_MAIL_FROM": "orders@m.example",
             "CACHE_URL": "redis://c:6379",
+            "SHOP_CACHE_NAMESPACES": "default=lfu,entries=7",
+            "SHOP_CACHE_MAX_ENTRIES": "9",
+            "SHOP_CACHE_MAX_BYTES": "2000000",
+            "SHOP_CACHE_TIMEOUT": "0.25",
+            "CATALOG_CACHE": "behind",
+            "SHOP_CATALOG_TTL": "60",
+            "SHOP_CATALOG_STALENESS": "0.5",
+            "SHOP_CATALOG_ENTRIES": "500",
+            "SHOP_METRICS_PORT": "9100",
             "SHOP_HOST": ALL,
             "SHOP_PORT": "50051",
             "SHOP_ADVERTISE": "10.0.0.7",
@@ -51,6 +60,10 @@ def test_each_variable_reaches_its_setting() -> None:
     assert settings.registry_url == "etcds://u:p@a:1,b:2"
     assert settings.database("user") == "postgresql://shop:pw@db/shop"
     assert (settings.nats_url, settings.cache_url) == ("nats://u:p@n:4222,m:4222", "redis://c:6379")
+    assert (settings.cache_namespaces, settings.cache_timeout) == ("default=lfu,entries=7", 0.25)
+    assert (settings.cache_max_entries, settings.cache_max_bytes) == (9, 2_000_000)
+    assert (settings.catalog_cache, settings.catalog_entries) == ("behind", 500)
+    assert (settings.catalog_ttl, settings.catalog_staleness, settings.metrics_port) == (60.0, 0.5, 9100)
     assert (settings.stream_replicas, settings.concurrency) == (3, 5)
     assert (settings.order_timeout, settings.order_stuck) == (60.0, 0.5)
     assert (settings.smtp_url, settings.mail_from) == ("smtp://mail:pw@m:587?starttls", "orders@m.example")
@@ -94,6 +107,20 @@ def test_an_ipv6_address_is_bracketed() -> None:
         ("SHOP_SMTP_URL", "smtp://u:swordfish@m?tls=yes"),
         ("SHOP_MAIL_FROM", "nobody"),
         ("CACHE_URL", "memcached://user:swordfish@c"),
+        ("SHOP_CACHE_MAX_ENTRIES", "0"),
+        ("SHOP_CACHE_MAX_ENTRIES", "many"),
+        ("SHOP_CACHE_MAX_BYTES", "1049599"),  # less than one value of 1 MiB and its key
+        ("SHOP_CACHE_MAX_BYTES", "1e9"),
+        ("SHOP_CACHE_TIMEOUT", "0"),
+        ("SHOP_CACHE_TIMEOUT", "10.1"),
+        ("CATALOG_CACHE", "sideways"),
+        ("SHOP_CATALOG_TTL", "0.9"),
+        ("SHOP_CATALOG_TTL", "86401"),
+        ("SHOP_CATALOG_STALENESS", "0.05"),
+        ("SHOP_CATALOG_STALENESS", "nan"),
+        ("SHOP_CATALOG_ENTRIES", "0"),
+        ("SHOP_METRICS_PORT", "65536"),
+        ("SHOP_METRICS_PORT", "-1"),
         ("SHOP_HOST", "no host"),
         ("SHOP_PORT", "65536"),
         ("SHOP_PORT", "-1"),

@@ -1,0 +1,118 @@
+"""Instances of the cache service in this process: real servers that find each other in a registry in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import grpc_registry
+from grpc_balancer import Channel
+from grpc_registry import Instance, Registry, State
+from grpc_registry.lifecycle import Lifecycle, serving
+from shop.cache.v1 import cache_pb2 as pb
+from shop.cache.v1.cache_pb2_grpc import CacheServiceStub
+from shop_services.cache.wiring import NAME, wire
+from shop_services.caching.direct import direct_channel
+from shop_services.caching.ring import ROUTED_HEADER, Ring, ring_channel
+from shop_services.runtime.server import make_server
+from shop_services.runtime.settings import Settings
+
+SECONDS = 30
+NAMESPACES = "n=lru;other=fifo;probes=lru"
+
+
+@dataclass
+class Member:
+    """One instance, and a stub that asks it and no other."""
+
+    instance: Instance
+    stub: CacheServiceStub
+    lifecycle: Lifecycle
+    stack: AsyncExitStack = field(repr=False)
+
+
+class Cluster:
+    """Instances that share the keys. `registry` knows them."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._url = f"memory://{uuid4().hex}"
+        self._settings: dict[str, Any] = {"registry_url": self._url, "cache_namespaces": NAMESPACES} | settings
+        self._stack = AsyncExitStack()
+        self.members: dict[str, Member] = {}
+
+    async def __aenter__(self) -> Self:
+        self.registry: Registry = await self._stack.enter_async_context(grpc_registry.connect(self._url))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for instance_id in list(self.members):
+            await self.leave(instance_id)
+        await self._stack.aclose()
+
+    async def join(self, instance_id: str) -> Member:
+        """Start one more instance; `agreed` waits until all know of it."""
+        stack = AsyncExitStack()
+        settings = Settings(**self._settings, instance_id=instance_id)
+        registry = await stack.enter_async_context(grpc_registry.connect(self._url))
+        server = make_server(await stack.enter_async_context(wire(settings, registry)))
+        instance = Instance(NAME, f"127.0.0.1:{server.grpc.add_insecure_port('127.0.0.1:0')}", id=instance_id)
+        life = serving(server.grpc, registry, instance, health=server, propagation_delay=0, grace=1, signals=())
+        lifecycle = await stack.enter_async_context(life)
+        stub = CacheServiceStub(await stack.enter_async_context(direct_channel(instance)))
+        self.members[instance_id] = Member(instance, stub, lifecycle, stack)
+        await lifecycle.registrations[0].wait_registered()
+        return self.members[instance_id]
+
+    async def leave(self, instance_id: str) -> None:
+        """Drain an instance, and end it."""
+        await self.members.pop(instance_id).stack.aclose()
+
+    async def set_state(self, instance_id: str, state: State) -> None:
+        """Take an instance out of rotation, as `meshctl drain` does, or back into it."""
+        await self.registry.edit(NAME, instance_id, state=state)
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[Channel]:
+        """A channel by the ring, connected to all that serve."""
+        async with ring_channel(self.registry) as channel:
+            await self.agreed(channel)
+            yield channel
+
+    async def agreed(self, *channels: Channel) -> Ring:
+        """Return the ring of those that serve, once every instance and all the channels go by it."""
+        serving = [each.instance for each in await self.registry.list(NAME) if each.instance.state is State.SERVING]
+        ring = Ring(serving)
+        probes: dict[str, list[str]] = {one.id: [] for one in serving}
+        for number in itertools.count():
+            owner = ring.owner("probes", str(number))
+            if owner is None or all(len(keys) >= 3 for keys in probes.values()):
+                break
+            probes[owner.id].append(str(number))
+        async with asyncio.timeout(SECONDS):
+            for member in self.members.values():
+                while not await self._passes_on(member, probes):  # noqa: ASYNC110 - nothing to await
+                    await asyncio.sleep(0.005)
+            for channel in channels:
+                while {one.id for one in channel.instances} != probes.keys():  # noqa: ASYNC110 - nothing to await
+                    await asyncio.sleep(0.005)
+        return ring
+
+    async def _passes_on(self, member: Member, probes: Mapping[str, Sequence[str]]) -> bool:
+        """Whether what `member` is asked to set gets to the owners."""
+        value = uuid4().bytes
+        for owner, keys in probes.items():
+            items = [pb.BatchSetItem(key=key, value=value) for key in keys]
+            await member.stub.BatchSet(pb.BatchSetRequest(namespace="probes", items=items))
+            get = pb.BatchGetRequest(namespace="probes", keys=keys)
+            got = await self.members[owner].stub.BatchGet(get, metadata=[(ROUTED_HEADER, "1")])
+            if [entry.value for entry in got.entries] != [value] * len(keys):
+                return False
+        return True
