@@ -79,6 +79,8 @@ async def break_things(
         async def carry_out(fault: Fault) -> None:
             if await by_name[fault.victim].suffer(fault.kind, fault.seconds):
                 done[fault.victim.rstrip("-0123456789"), fault.kind] += 1
+            else:
+                tell(f"{loop.time() - began:6.1f} s  {fault.victim} was left alone: it, or another like it, is broken")
 
         for fault in schedule(victims, rng):
             try:

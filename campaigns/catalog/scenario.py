@@ -72,7 +72,10 @@ async def run(
             *(Promise(what, broken[what], 0) for what in BREACHES),
             Promise("calls that failed", len(clients.answers.failed), 0),
             Promise("products whose last acknowledged state is not in the database", len(lost), 0),
-            Promise("faults", sum(breaking.result().values()), 1, at_least=True),
+            *(
+                Promise(f"faults of {what}", count, 1, at_least=True)
+                for what, count in _broken(breaking.result()).items()
+            ),
             Promise("reads", len(clients.history.reads), seconds * rate / 10, at_least=True),
         ],
         _notes(breaches, clients.answers.failed, lost),
@@ -125,6 +128,14 @@ def _numbers(clients: Clients, seconds: float, settling: float) -> Table:
 
 def _faults(faults: Mapping[tuple[str, Kind], int]) -> Table:
     return Table("faults", ("what", "how", "times"), tuple((what, how, n) for (what, how), n in sorted(faults.items())))
+
+
+def _broken(faults: Mapping[tuple[str, Kind], int]) -> dict[str, int]:
+    """How often products were broken, and caches, be it instances or Valkey."""
+    counts = {"product instances": 0, "caches": 0}
+    for (what, _), times in faults.items():
+        counts["product instances" if what == "product" else "caches"] += times
+    return counts
 
 
 def _notes(breaches: list[Breach], failed: list[str], lost: Mapping[str, str]) -> list[str]:

@@ -63,6 +63,7 @@ def test_a_taken_port_is_refused(own_shop: RunningShop) -> None:
         ("SHOP_WEIGHT", "0"),
         ("SHOP_GRACE", "x"),
         ("SHOP_ADVERTISE", "no-such-host.invalid"),
+        ("SHOP_CACHE_NAMESPACES", "catalog=mru"),
     ],
 )
 def test_a_wrong_setting_is_refused(own_shop: RunningShop, variable: str, value: str) -> None:

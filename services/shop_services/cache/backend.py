@@ -16,7 +16,8 @@ class Values(Protocol):
     A `ttl` is in nanoseconds; None: until the value is deleted or evicted. What is done to several keys is done to one
     after the other; of a failure some may have been done.
 
-    Every method raises `Unavailable` if the place cannot be reached in time.
+    Whoever reads survives the loss of a cache: what cannot be reached in time is missed by `get` and `get_many`. All
+    others raise `Unavailable` then.
     """
 
     async def get(self, namespace: str, key: str) -> Entry | None:

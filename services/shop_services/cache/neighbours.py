@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Protocol
 
-from grpc_registry import Instance, Resolution, Resolver, Snapshot, State
+from grpc_registry import Instance, Registration, Resolution, Resolver, Snapshot, State
 
 _LOOK_SECONDS = 0.01
 
@@ -35,6 +35,19 @@ class Neighbours:
         self.me: Instance | None = None
         self.others: tuple[Instance, ...] = ()
         self.changed: Callable[[], object] = lambda: None
+        self._registration: Registration | None = None
+
+    @property
+    def registered(self) -> bool:
+        """Whether this instance is known to hold its lease: else others may have been told that it is gone.
+
+        It knows that before they do, whereas `me` is the last that was heard of a registry that may be out of reach.
+        """
+        return self._registration is not None and self._registration.registered
+
+    def registering(self, registration: Registration) -> None:
+        """This instance's registration has begun."""
+        self._registration = registration
 
     async def watch(self, service: str) -> AsyncGenerator[Resolution, None]:
         """As `grpc_registry.Resolver.watch`, of the others."""

@@ -4,16 +4,17 @@ A value is kept as one string under `shop:cache:NAMESPACE:KEY`: 16 bytes that ho
 then the value. So one GET or MGET tells all of them. Versions are the microseconds of Redis' clock, or one more than
 the last one where that is greater: they grow although the clock is set back, or all keys are lost.
 
-A Redis that is away, frozen or slow makes a call fail within `bound` seconds, and the next call tries again.
+While Redis is away, frozen or slow, reads are misses and all else fails, within `bound` seconds; each call tries again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import structlog
@@ -25,7 +26,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from shop_services.cache.domain import Entry, Swap
 from shop_services.cache.limits import MAX_ANSWER, answer_too_large
 from shop_services.caching.counts import Counts
-from shop_services.runtime.errors import ResourceExhausted, Unavailable
+from shop_services.runtime.errors import ResourceExhausted, SharedOutage, Unavailable
 
 BOUND = 1.0
 """Seconds that a call waits for Redis at most: a caller with the usual deadline still hears what is wrong."""
@@ -98,9 +99,8 @@ class RedisValues:
     """
 
     def __init__(self, url: str, namespaces: Iterable[str], *, bound: float = BOUND) -> None:
-        scheme, _, rest = url.partition("://")
         pool = BlockingConnectionPool.from_url(
-            f"{'redis' if scheme == 'valkey' else scheme}://{rest}",
+            re.sub(r"^valkey(s?)://", r"redis\1://", url),
             max_connections=CONNECTIONS,
             timeout=bound,
             socket_timeout=bound,
@@ -125,14 +125,18 @@ class RedisValues:
         await self._redis.aclose()
 
     async def get(self, namespace: str, key: str) -> Entry | None:
-        async with self._asking():
-            (entry,) = self._counted(namespace, [_decode(key, await self._redis.get(_name(namespace, key)))])
-        return entry
+        text = None
+        with suppress(Unavailable):
+            async with self._asking():
+                text = await self._redis.get(_name(namespace, key))
+        return self._counted(namespace, [_decode(key, text)])[0]
 
     async def get_many(self, namespace: str, keys: Sequence[str]) -> list[Entry | None]:
         limit = MAX_ANSWER + len(keys) * _HEADER.size
-        async with self._asking():
-            found = await self._get_many([_name(namespace, key) for key in keys], [limit])
+        found: int | Sequence[bytes | None] = [None] * len(keys)
+        with suppress(Unavailable):
+            async with self._asking():
+                found = await self._get_many([_name(namespace, key) for key in keys], [limit])
         if isinstance(found, int):
             raise answer_too_large()
         return self._counted(namespace, [_decode(key, text) for key, text in zip(keys, found, strict=True)])
@@ -198,7 +202,7 @@ class RedisValues:
             if self._reachable:
                 _log.warning("redis_unavailable", at=self._place, error=f"{type(error).__name__}: {error}")
             self._reachable = False
-            raise Unavailable(f"the Redis behind the cache is not available ({type(error).__name__})") from error
+            raise SharedOutage(f"the Redis behind the cache is not available ({type(error).__name__})") from error
         if not self._reachable:
             _log.info("redis_available", at=self._place)
         self._reachable = True

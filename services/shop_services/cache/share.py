@@ -8,7 +8,8 @@ in the background, and any of them before it is used (`has_lost`), so that none 
 That also disposes of what was kept for others: while views of the ring differ, for some milliseconds when it changes,
 an instance is asked to answer for a key that it does not think its own, and does.
 
-A process that stood still (SIGSTOP) for so long that its lease may have ended takes all for lost. Two instances that
+A process that stood still (SIGSTOP) for so long that its lease may have ended takes all for lost, and so does one that
+is registered again after it was cut off from the registry for as long, or the registry was away. Two instances that
 cannot reach each other, while callers reach both, do not notice: what one kept for the other is lost when they can, but
 what the other had before is still there, until it expires or is set again.
 """
@@ -62,6 +63,7 @@ class Share:
         self._looked_at = clock()
         self._me: Instance | None = None
         self._others: tuple[Instance, ...] = ()
+        self._registered = False
         self._ring = Ring()
         self.past: tuple[Past, ...] = ()
         """What entries are to be held against; empty: no entry is lost that was not forgotten."""
@@ -80,10 +82,10 @@ class Share:
 
     def look(self) -> None:
         """Take what has changed since the last look, of which there must be some a second."""
-        now = self._clock()
-        if now - self._looked_at > self._patience:
+        now, registered = self._clock(), self._neighbours.registered
+        if now - self._looked_at > self._patience or (registered and not self._registered):
             self._remember(Past(Ring(), self._version()))
-        self._looked_at = now
+        self._looked_at, self._registered = now, registered
         me, others = self._neighbours.me, self._channel.instances
         if me is self._me and others is self._others:
             return

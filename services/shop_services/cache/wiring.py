@@ -37,6 +37,7 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
     namespaces = Namespaces.parse(
         settings.cache_namespaces, max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes
     )
+    neighbours = Neighbours(registry, settings.instance_id)
     async with AsyncExitStack() as stack:
         place: RedisValues | MemoryValues
         local: Values
@@ -46,11 +47,12 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
             local = shared = place = await _redis(stack, settings.cache_url, namespaces)
         else:
             place = MemoryValues(namespaces.values(), steady_clock())
-            local, shared = await _sharded(stack, settings, registry, place)
+            local, shared = await _sharded(stack, settings, neighbours, place)
         servicer = CacheServicer(namespaces, local, settings.instance_id, shared=shared)
         service = cache_pb2.DESCRIPTOR.services_by_name["CacheService"].full_name
         add = partial(cache_pb2_grpc.add_CacheServiceServicer_to_server, servicer)
-        yield App(NAME, {service: add}, collectors=[NamespaceCounts(place.counts)])
+        counts = NamespaceCounts(place.counts)
+        yield App(NAME, {service: add}, collectors=[counts], registering=neighbours.registering)
 
 
 def steady_clock() -> Callable[[], int]:
@@ -63,10 +65,9 @@ def steady_clock() -> Callable[[], int]:
 
 
 async def _sharded(
-    stack: AsyncExitStack, settings: Settings, registry: Registry, memory: MemoryValues
+    stack: AsyncExitStack, settings: Settings, neighbours: Neighbours, memory: MemoryValues
 ) -> tuple[KeptValues, Shards]:
     """What this instance keeps, and what all do together."""
-    neighbours = Neighbours(registry, settings.instance_id)
     channel = await stack.enter_async_context(ring_channel(neighbours, retries=False))
     # The lease is renewed every third of its time, so it is sure to last for the rest.
     patience = settings.lease_ttl * 2 / 3

@@ -7,6 +7,8 @@ from random import Random
 
 import structlog
 
+from shop_services.caching.errors import CacheError
+
 FAILURES = 3
 """So many failures in a row and the breaker opens."""
 PAUSE = 1.0
@@ -18,8 +20,8 @@ _log = structlog.get_logger(__name__)
 class Breaker:
     """Closed: every attempt is made. Open: one a pause, until one works.
 
-    Every attempt that `allows` grants is told of by `worked` or `failed`. One of which nothing is ever told (it was
-    cancelled) does no harm: an open breaker grants the next one a pause later anyway.
+    Every attempt that `allows` grants is told of by `worked`, `refused` or `failed`. One of which nothing is ever told
+    (it was cancelled) does no harm: an open breaker grants the next one a pause later anyway.
     """
 
     def __init__(self, name: str, clock: Callable[[], float], rng: Random) -> None:
@@ -28,6 +30,7 @@ class Breaker:
         self._rng = rng
         self._failures = 0
         self._next = 0.0
+        self._refused: set[type[CacheError]] = set()
 
     @property
     def open(self) -> bool:
@@ -47,6 +50,13 @@ class Breaker:
         if self.open:
             _log.info("cache_resumed", cache=self._name)
         self._failures = 0
+
+    def refused(self, error: CacheError) -> None:
+        """An attempt was answered: the cache is well, but does not accept what it was asked. Logs one of a kind."""
+        self.worked()
+        if type(error) not in self._refused:
+            self._refused.add(type(error))
+            _log.warning("cache_refused", cache=self._name, error=type(error).__name__, message=str(error))
 
     def failed(self, error: BaseException) -> None:
         """An attempt was not answered, or not in time. Those that began before it opened prolong no pause."""

@@ -123,9 +123,9 @@ class SharedCopies(Generic[V]):
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await call()
-        except CacheError:  # it is well, and refuses what we ask
+        except CacheError as error:
             self._counts.errors += 1
-            self._breaker.worked()
+            self._breaker.refused(error)
             return otherwise
         except Exception as error:
             self._counts.errors += 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from grpc_registry import InvalidUrl
 from grpc_registry.url import MemoryUrl, parse_url
+from shop_services.cache.namespaces import Namespaces
 from shop_services.launch.commands import SERVICES, service_command, worker_command, worker_environment, worker_name
 from shop_services.launch.data import DataDirectory
 from shop_services.launch.embedded import MAIL, embedded_servers
@@ -68,6 +69,9 @@ def plan_shop(
     settings = Settings.from_environment(variables)
     check_registry(settings.registry_url)
     check_bus(settings.nats_url)
+    Namespaces.parse(  # the cache's instances would refuse it too, once all has been started
+        settings.cache_namespaces, max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes
+    )
 
     numbers = count()
 

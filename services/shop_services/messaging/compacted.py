@@ -116,6 +116,13 @@ class CompactedLog(Protocol):
             ValueError: the key is out of bounds.
         """
 
+    async def is_empty(self) -> bool:
+        """Whether there are no records, cleared or not. Unlike everything else, this does not make the log.
+
+        Raises:
+            BusUnavailable: the bus did not answer within 5 s.
+        """
+
     def follow(self) -> Follower:
         """A follower that begins with the first record that there is. It needs no closing."""
 

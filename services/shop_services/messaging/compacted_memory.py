@@ -123,6 +123,12 @@ class MemoryLog:
         await self.interfere("answer", key)
         return latest
 
+    async def is_empty(self) -> bool:
+        await self._ask("")
+        empty = not self.records.since(0)
+        await self.interfere("answer", "")
+        return empty
+
     def follow(self) -> MemoryFollower:
         return MemoryFollower(self)
 

@@ -7,7 +7,8 @@ pages are cached: a change of a product puts all copies of the lists of its cate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from shop_services.product.domain import Changes, ChangeType, NewProduct, Produc
 from shop_services.product.position import ANY, Position
 from shop_services.product.reads import Answer, CatalogChanges, CatalogReads, Listing, Outcome
 from shop_services.product.recent import CATEGORY, PRODUCT, RecentChanges
+from shop_services.runtime.errors import Aborted, NotFound
 from shop_services.runtime.paging import Page
 from shop_services.storage import Mutation
 
@@ -29,7 +31,8 @@ V = TypeVar("V")
 
 class Keys:
     """The keys of copies. They begin with the catalog's random name, so that caches may be shared with other catalogs,
-    and those of a catalog that is gone are never taken for this one's."""
+    and hold nothing for a new one in the place of one that is gone. One that was restored from a backup keeps its name:
+    who sees it go back tells copies of what was lost by `RecentChanges`, who starts later cannot."""
 
     def __init__(self, incarnation: str) -> None:
         self._prefix = f"{incarnation}/"
@@ -62,8 +65,11 @@ class Keys:
 
 
 class CachedReads:
-    """`CatalogReads` through caches to `source`. What is asked for a position that `recent` has not reached is read
-    from the source, and `behind` is called."""
+    """`CatalogReads` through caches to `source`.
+
+    `reach` waits a moment for `recent` to know a revision. What is asked for a position that it does not reach is read
+    from the source.
+    """
 
     def __init__(
         self,
@@ -72,45 +78,36 @@ class CachedReads:
         keys: Keys,
         products: ReadThrough[Product],
         pages: ReadThrough[Page[Product]],
-        behind: Callable[[], None],
+        reach: Callable[[int], Awaitable[bool]],
     ) -> None:
         self._source = source
         self._recent = recent
         self._keys = keys
         self._products = products
         self._pages = pages
-        self._behind = behind
+        self._reach = reach
 
     async def product(self, product_id: str, at: Position = ANY) -> Copy[Product]:
         """See `CatalogReads.product`."""
-        key = self._keys.product(product_id)
-        if self._reached(at):
-            return await self._products.get(key, partial(self._load, product_id))
-        copy = self._seen(await self._source.product(product_id, at))
-        await self._products.put(key, copy)
-        return copy
+        if await self._reached(at):
+            return await self._products.get(self._keys.product(product_id), partial(self._load, product_id))
+        return self._seen(await self._source.product(product_id, at))
 
     async def products(self, product_ids: Sequence[str], at: Position = ANY) -> Mapping[str, Copy[Product]]:
         """See `CatalogReads.products`."""
-        if self._reached(at):
+        if await self._reached(at):
             copies = await self._products.get_many([self._keys.product(name) for name in product_ids], self._load_many)
             return {name: copies[self._keys.product(name)] for name in product_ids}
         return {name: self._seen(copy) for name, copy in (await self._source.products(product_ids, at)).items()}
 
     async def page(self, listing: Listing, at: Position = ANY) -> Copy[Page[Product]]:
         """See `CatalogReads.page`."""
-        key = self._keys.page(listing)
-        if self._reached(at):
-            return await self._pages.get(key, partial(self._load_page, listing))
-        copy = self._seen(await self._source.page(listing, at))
-        await self._pages.put(key, copy)
-        return copy
+        if await self._reached(at):
+            return await self._pages.get(self._keys.page(listing), partial(self._load_page, listing))
+        return self._seen(await self._source.page(listing, at))
 
-    def _reached(self, at: Position) -> bool:
-        if at.revision <= self._recent.head:
-            return True
-        self._behind()
-        return False
+    async def _reached(self, at: Position) -> bool:
+        return at.revision <= self._recent.head or await self._reach(at.revision)
 
     async def _load(self, product_id: str) -> Copy[Product]:
         return self._seen(await self._source.product(product_id))
@@ -129,7 +126,10 @@ class CachedReads:
 
 class CachedChanges:
     """`CatalogChanges` of `changes`, after each of which the caches forget the product (cache-aside), or with `through`
-    have it as it is now. `changes` tells `recent` of what it commits."""
+    have it as it is now. `changes` tells `recent` of what it commits.
+
+    `notice` is called when others seem to have changed something that is not known here yet.
+    """
 
     def __init__(
         self,
@@ -137,6 +137,7 @@ class CachedChanges:
         recent: RecentChanges,
         keys: Keys,
         products: ReadThrough[Product],
+        notice: Callable[[], None],
         *,
         through: bool,
     ) -> None:
@@ -144,6 +145,7 @@ class CachedChanges:
         self._recent = recent
         self._keys = keys
         self._products = products
+        self._notice = notice
         self._through = through
 
     async def create(self, new: NewProduct, mutation: Mutation[Outcome, R]) -> Answer[R]:
@@ -152,17 +154,30 @@ class CachedChanges:
 
     async def update(self, product_id: str, changes: Changes, etag: str, mutation: Mutation[Outcome, R]) -> Answer[R]:
         """See `CatalogChanges.update`."""
-        return await self._done(await self._changes.update(product_id, changes, etag, mutation))
+        async with self._refusals(product_id):
+            return await self._done(await self._changes.update(product_id, changes, etag, mutation))
 
     async def delete(self, product_id: str, etag: str, mutation: Mutation[Outcome, R]) -> Answer[R]:
         """See `CatalogChanges.delete`."""
-        return await self._done(await self._changes.delete(product_id, etag, mutation))
+        async with self._refusals(product_id):
+            return await self._done(await self._changes.delete(product_id, etag, mutation))
+
+    @asynccontextmanager
+    async def _refusals(self, product_id: str) -> AsyncIterator[None]:
+        """Who is refused may have read a copy of what is no more: the next read must not bring it again."""
+        try:
+            yield
+        except (Aborted, NotFound):
+            self._notice()
+            await self._products.forget(self._keys.product(product_id))
+            raise
 
     async def _done(self, answer: Answer[R]) -> Answer[R]:
         change = answer.change
         if change is None:
             # The reply tells of a state that another instance may have made, which is not known here yet.
             self._recent.require(answer.position.revision)
+            self._notice()
             return answer
         key = self._keys.product(change.product.id)
         if self._through:

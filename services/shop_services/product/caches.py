@@ -100,7 +100,7 @@ async def caching(settings: Settings, registry: Registry, database: Database) ->
         pages = await stack.enter_async_context(
             through.of("pages", PageCodec(), keys.page_is_current(recent), _weight_of_page)
         )
-        reads = CachedReads(DatabaseReads(database), recent, keys, products, pages, follower.notice)
+        reads = CachedReads(DatabaseReads(database), recent, keys, products, pages, follower.reach)
         yield Caches(reads, products, pages, keys, recent, follower, bus)
 
 

@@ -28,6 +28,8 @@ BATCH = 1000
 """How many changes one look reads."""
 PATIENCE = 5.0
 """Seconds that a look may take."""
+MOMENT = 0.05
+"""Seconds that a reader waits at most for looks to find a change that it knows of: two or three of them."""
 
 _CLOSE_SECONDS = 5.0
 
@@ -67,6 +69,7 @@ class Follower:
         self._moved: Callable[[], None] | None = None
         self._interval = interval
         self._hint = asyncio.Event()
+        self._looked = asyncio.Event()  # set after a look, then replaced
         self._closed = False
         self._failing = False
 
@@ -76,6 +79,15 @@ class Follower:
     def notice(self) -> None:
         """Look at once: something may have changed."""
         self._hint.set()
+
+    async def reach(self, revision: int) -> bool:
+        """Look at once, and wait a moment, 50 ms at most, until all changes up to `revision` are known: are they?"""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MOMENT):
+                while self._recent.head < revision:
+                    self.notice()
+                    await self._looked.wait()
+        return self._recent.head >= revision
 
     def tell(self, moved: Callable[[], None]) -> None:
         """Call `moved` when the log has moved on, whoever wrote it, and when it can no longer be read."""
@@ -108,22 +120,29 @@ class Follower:
         try:
             async with asyncio.timeout(PATIENCE):
                 look = await self._log.touched(after, BATCH)
+            if look.revision < (was := max(after, seen)):
+                _log.warning("catalog_went_back", was=was, now=look.revision)
+            complete = self._recent.looked(began, after, look.revision, look.found, seen)
         except Exception as error:  # whatever it is, it must not end the only task that looks
             if not self._failing:
                 _log.warning("catalog_changes_unreadable", error=repr(error))
             self._failing, news = True, not self._failing
             self._tell(news)
             return True
-        if look.revision < (was := max(after, seen)):
-            _log.warning("catalog_went_back", was=was, now=look.revision)
+        if self._failing:
+            _log.info("catalog_changes_readable")
         self._failing = False
-        seen = self._recent.looked(began, after, look.revision, look.found, seen)
+        self._looked.set()
+        self._looked = asyncio.Event()
         self._tell(bool(look.found))
-        return seen
+        return complete
 
     def _tell(self, news: bool) -> None:
         if news and self._moved is not None:
-            self._moved()
+            try:
+                self._moved()
+            except Exception as error:  # likewise
+                _log.error("catalog_follower_callback_failed", exc_info=error)
 
     async def _pause(self) -> None:
         await asyncio.sleep(BREATH)

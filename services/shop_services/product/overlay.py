@@ -8,6 +8,7 @@ the database then, and the next change of the product can begin from it without 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ REMEMBERED = 0.75 * MARKER_AGE
 """Seconds for which an entry outlives its state: less than a cleared record stays in the log."""
 PATIENCE = 2.0
 """Seconds that a read waits for proof that it misses no pending change."""
+IMPATIENCE = 0.1
+"""The same when there was none for as long as that already: others have waited, and it is not about to come."""
 
 _log = structlog.get_logger(__name__)
 
@@ -108,9 +111,10 @@ class Overlay:
         """Return when everything is here that was acknowledged by the time `oldest`, and the record `sequence`.
 
         Raises:
-            Unavailable: that is not known within two seconds.
+            Unavailable: that is not known within two seconds, or during an outage a tenth of one.
         """
         now = self.clock()
+        patience = IMPATIENCE if 2 * PATIENCE < now - self.as_of < math.inf else PATIENCE
 
         def known() -> bool:
             return self.as_of >= oldest and (self.sequence >= sequence or self.as_of >= now)
@@ -118,7 +122,7 @@ class Overlay:
         if known():
             return
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 while not known():
                     await self.moved()
         except TimeoutError:

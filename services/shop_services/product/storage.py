@@ -166,7 +166,7 @@ def _pages(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
 _BY_ID = _as_of(sa.select(products).where(products.c.id.in_(sa.bindparam("ids", expanding=True))), "position")
 _PAGE = _pages()
 _PAGE_OF_CATEGORY = _pages(products.c.category == sa.bindparam("category"))
-_KEYS = (product_changes.c[name] for name in ("revision", "type", "product_id", "category", "previous_category"))
+_KEYS = tuple(product_changes.c[name] for name in ("revision", "type", "product_id", "category", "previous_category"))
 _TOUCHED = _as_of(
     sa.select(*_KEYS)
     .where(product_changes.c.revision > sa.bindparam("after"))

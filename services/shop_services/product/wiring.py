@@ -22,6 +22,7 @@ from shop_services.product.domain import Change
 from shop_services.product.feed import ChangeFeed
 from shop_services.product.inventory_servicer import InventoryServicer
 from shop_services.product.inventory_usecases import Inventory
+from shop_services.product.left_behind import refuse_pending
 from shop_services.product.pending_counts import PendingCounts
 from shop_services.product.reads import CatalogChanges, CatalogReads
 from shop_services.product.servicer import ProductServicer
@@ -82,7 +83,13 @@ class _Catalog:
 async def _catalog(
     settings: Settings, registry: Registry, database: Database, replies: Replies, keep: int
 ) -> AsyncIterator[_Catalog]:
-    """The catalog as CATALOG_CACHE says."""
+    """The catalog as CATALOG_CACHE says. Raises `StartError` if it cannot be so yet."""
+    if settings.catalog_cache != "behind":
+        left = connect_compacted(settings, "catalog", name=NAME)
+        try:
+            await refuse_pending(left)
+        finally:
+            await left.close()
     log = storage.Changes(database)
     if settings.catalog_cache == "off":
         feed = ChangeFeed(log)
@@ -104,7 +111,12 @@ async def _catalog(
 
         products = Products(database, changed, utc_now, new_id, keep=keep)
         changes = CachedChanges(
-            products, caches.recent, caches.keys, caches.products, through=settings.catalog_cache == "through"
+            products,
+            caches.recent,
+            caches.keys,
+            caches.products,
+            caches.follower.notice,
+            through=settings.catalog_cache == "through",
         )
         if settings.catalog_cache != "behind":
             yield _Catalog(caches.reads, changes, feed, [CatalogCounts(caches)])

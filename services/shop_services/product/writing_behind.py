@@ -12,7 +12,7 @@ from random import Random
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shop_services.messaging.compacted import CompactedLog, StartOver
+from shop_services.messaging.compacted import CompactedLog, Follower, StartOver
 from shop_services.product import pending_storage
 from shop_services.product.behind import BehindChanges
 from shop_services.product.domain import Change
@@ -120,15 +120,28 @@ async def following(log: CompactedLog, overlay: Overlay) -> AsyncIterator[None]:
 
 async def _follow(log: CompactedLog, overlay: Overlay) -> None:
     follower = log.follow()
+    failing = False
     while True:
         try:
-            news = await follower.read()
-            overlay.read(news.records, news.as_of)
-        except StartOver as error:
-            _log.warning("pending_changes_start_over", reason=str(error), pending=len(overlay))
-            overlay.start_over(lost=error.lost)
+            await _read(follower, overlay)
         except Exception as error:  # a defect: whatever it is, it must not end the only task that follows
-            _log.error("pending_changes_unfollowed", exc_info=error)
+            if not failing:
+                _log.error("pending_changes_unfollowed", exc_info=error)
+            failing = True
             await asyncio.sleep(_AFTER_DEFECT)
             follower = log.follow()
             overlay.start_over(lost=False)
+        else:
+            if failing and overlay.as_of > float("-inf"):  # past the record that it failed at
+                _log.info("pending_changes_followed")
+                failing = False
+
+
+async def _read(follower: Follower, overlay: Overlay) -> None:
+    try:
+        news = await follower.read()
+    except StartOver as error:
+        _log.warning("pending_changes_start_over", reason=str(error), pending=len(overlay))
+        overlay.start_over(lost=error.lost)
+    else:
+        overlay.read(news.records, news.as_of)

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 import grpc
 from prometheus_client.registry import Collector
 
-from grpc_registry import Registry
+from grpc_registry import Registration, Registry
 from shop_services.runtime.settings import Settings
 
 
 async def _nothing() -> None:
+    return
+
+
+def _ignore(registration: Registration) -> None:
     return
 
 
@@ -28,12 +32,15 @@ class App:
     server would else wait for. It may be called more than once.
 
     `collectors` are asked for its metrics, in the event loop's thread, whenever somebody looks at them.
+
+    `registering` is told of the server's registration when that begins.
     """
 
     name: str
     services: Mapping[str, Callable[[grpc.aio.Server], None]]
     drain: Callable[[], Awaitable[None]] = _nothing
     collectors: Sequence[Collector] = ()
+    registering: Callable[[Registration], object] = _ignore
 
 
 class StartError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -11,12 +11,13 @@ import structlog
 from google.rpc import status_pb2
 
 from shop_services.runtime.context import current, new_request_id
-from shop_services.runtime.errors import DeadlineExceeded, DomainError, Unavailable
+from shop_services.runtime.errors import DeadlineExceeded, DomainError, SharedOutage, Unavailable
 from shop_services.runtime.interceptor import CallInterceptor, Context, ServedCall
 from shop_services.runtime.status import DETAILS_KEY, make_status, status_of
 
 _log = structlog.get_logger(__name__)
 
+_NO_RETRY = ("grpc-retry-pushback-ms", "-1")  # gRFC A6: "If the value for pushback is negative […], no retry"
 _LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
@@ -70,11 +71,14 @@ async def _defect(context: Context, error: BaseException) -> None:
 
 
 async def _abort(context: Context, error: DomainError) -> None:
-    await _end(context, error.code, status_of(error, _request_id()))
+    more = (_NO_RETRY,) if isinstance(error, SharedOutage) else ()
+    await _end(context, error.code, status_of(error, _request_id()), more)
 
 
-async def _end(context: Context, code: grpc.StatusCode, status: status_pb2.Status) -> None:
-    trailers = [*(context.trailing_metadata() or ()), (DETAILS_KEY, status.SerializeToString())]
+async def _end(
+    context: Context, code: grpc.StatusCode, status: status_pb2.Status, more: Sequence[tuple[str, str]] = ()
+) -> None:
+    trailers = [*(context.trailing_metadata() or ()), *more, (DETAILS_KEY, status.SerializeToString())]
     try:
         await context.abort(code, status.message, tuple(trailers))
     except grpc.aio.InternalError:

@@ -163,6 +163,10 @@ class Unavailable(DomainError):
     default_reason = "UNAVAILABLE"
 
 
+class SharedOutage(Unavailable):
+    """What is away is shared by all instances: another would say the same as late, so no client is to retry."""
+
+
 class DeadlineExceeded(DomainError):
     """The caller's time was not enough."""
 

@@ -78,6 +78,8 @@ async def serve(name: str, wire: Wiring, settings: Settings) -> None:
             propagation_delay=settings.propagation,
             grace=settings.grace,
         ) as lifecycle:
+            for registration in lifecycle.registrations:  # none if it is to end already
+                app.registering(registration)
             _log.info("listening", address=instance.address)
             await lifecycle.wait()
     _log.info("stopped")

@@ -56,7 +56,8 @@ class Settings:
     stream_replicas: int = 1
     """SHOP_STREAM_REPLICAS: how many servers of the NATS cluster keep each message."""
     cache_url: str = field(default="", repr=False)
-    """CACHE_URL: `redis://…` of a Redis or Valkey. Empty: the memory of the cache service's instances."""
+    """CACHE_URL: `redis://…` (TLS: `rediss://`), the same with `valkey`, or `unix://…`: a Redis or Valkey. Empty: the
+    memory of the cache service's instances."""
     host: str = "127.0.0.1"
     """SHOP_HOST: the address to bind."""
     port: int = 0
@@ -92,7 +93,8 @@ class Settings:
     cache_timeout: float = 0.1
     """SHOP_CACHE_TIMEOUT: how long a reader waits for a shared cache before it asks the source instead."""
     catalog_cache: str = "aside"
-    """CATALOG_CACHE: how the catalog is cached: `aside`, `through`, `behind` or `off`."""
+    """CATALOG_CACHE: how the catalog is cached: `aside`, `through`, `behind` or `off`. `behind` needs a NATS server,
+    but for a shop inside of one process, whose registry is `memory://` too."""
     catalog_ttl: float = 300.0
     """SHOP_CATALOG_TTL: how long a cached product or list of products is kept."""
     catalog_staleness: float = 1.0
@@ -131,7 +133,7 @@ class Settings:
         _url("SHOP_SMTP_URL", self.smtp_url, ("smtp", "smtps"))
         _require("SHOP_SMTP_URL", _names_mail_server(self.smtp_url), "[user:password@]host:port after smtp://")
         _require("SHOP_MAIL_FROM", _MAIL_ADDRESS.fullmatch(self.mail_from) is not None, "an e-mail address")
-        _url("CACHE_URL", self.cache_url, ("redis", "rediss", "valkey", "unix"), optional=True)
+        _url("CACHE_URL", self.cache_url, ("redis", "rediss", "valkey", "valkeys", "unix"), optional=True)
         _require("SHOP_HOST", _is_host(self.host), "an IP address or a host name")
         _require("SHOP_PORT", 0 <= self.port <= 65535, "a port from 0 to 65535; 0 chooses a free one")
         _require("SHOP_ADVERTISE", not self.advertise or _is_host(self.advertise), "a host, without a port")
@@ -144,6 +146,11 @@ class Settings:
         )
         _require("SHOP_CACHE_TIMEOUT", 0 < self.cache_timeout <= 10, "seconds, more than 0 and at most 10")
         _require("CATALOG_CACHE", self.catalog_cache in CATALOG_CACHES, f"one of {', '.join(CATALOG_CACHES)}")
+        _require(
+            "NATS_URL",
+            self.catalog_cache != "behind" or not _in_memory(self.nats_url) or _in_memory(self.registry_url),
+            "nats:// or tls:// if CATALOG_CACHE is behind: memory:// would lose acknowledged changes with the process",
+        )
         _require("SHOP_CATALOG_TTL", 1 <= self.catalog_ttl <= 86_400, "seconds, from 1 to 86,400")
         _require("SHOP_CATALOG_STALENESS", 0.1 <= self.catalog_staleness <= 60, "seconds, from 0.1 to 60")
         _require("SHOP_CATALOG_ENTRIES", self.catalog_entries >= 1, "a whole number of at least 1")
@@ -273,10 +280,14 @@ def _url(variable: str, url: str, schemes: tuple[str, ...], *, optional: bool = 
     _require(variable, "://" in url and urlsplit(url).scheme in schemes, f"a URL that begins with {allowed}")
 
 
+def _in_memory(url: str) -> bool:
+    return urlsplit(url).scheme == "memory"
+
+
 def _names_servers(url: str) -> bool:
     """Whether each part of a URL with several servers names one. `memory://` has none."""
     scheme, _, servers = url.partition("://")
-    return scheme == "memory" or all(_is_server(f"{scheme}://{server}") for server in servers.split(","))
+    return _in_memory(url) or all(_is_server(f"{scheme}://{server}") for server in servers.split(","))
 
 
 def _names_mail_server(url: str) -> bool:

@@ -139,6 +139,17 @@ async def test_a_put_after_another_sequence_is_superseded(log: CompactedLog) -> 
     assert await log.latest("a") == Record("a", b"1", first, cleared=False)
 
 
+async def test_whether_it_is_empty(logs: Logs, log: CompactedLog) -> None:
+    """To ask makes no log; a record is one until its marker has vanished."""
+    assert await log.is_empty()
+    sequence = await log.put("a", b"1", after=0)
+    assert not await logs.log().is_empty()
+    await log.clear("a", after=sequence)
+    assert not await log.is_empty()
+    await vanished(log, "a")
+    assert await log.is_empty()
+
+
 async def test_one_of_several_writers_succeeds(logs: Logs) -> None:
     """Of writers that put after the same sequence one succeeds, and the others are told its record."""
     writers = [logs.log() for _ in range(4)]

@@ -62,12 +62,14 @@ class Cluster:
         stack = AsyncExitStack()
         settings = Settings(**self._settings, instance_id=instance_id)
         registry = await stack.enter_async_context(grpc_registry.connect(self._url))
-        server = make_server(await stack.enter_async_context(wire(settings, registry)))
+        app = await stack.enter_async_context(wire(settings, registry))
+        server = make_server(app)
         instance = Instance(NAME, f"127.0.0.1:{server.grpc.add_insecure_port('127.0.0.1:0')}", id=instance_id)
         life = serving(server.grpc, registry, instance, health=server, propagation_delay=0, grace=1, signals=())
         lifecycle = await stack.enter_async_context(life)
         stub = CacheServiceStub(await stack.enter_async_context(direct_channel(instance)))
         self.members[instance_id] = Member(instance, stub, lifecycle, stack)
+        app.registering(lifecycle.registrations[0])
         await lifecycle.registrations[0].wait_registered()
         return self.members[instance_id]
 

@@ -346,11 +346,14 @@ async def test_fronts_of_one_redis_keep_the_same_values(redis_url: str) -> None:
         assert 50 < found.entry.expire_time.ToNanoseconds() / 1e9 - time.time() <= 61
 
 
-async def test_a_redis_that_is_away_is_told_in_time() -> None:
-    """The service starts without it, and a call hears UNAVAILABLE long before the usual deadlines."""
+async def test_a_redis_that_is_away_is_a_miss_in_time() -> None:
+    """The service starts without it; reads miss, and a write hears UNAVAILABLE, long before the usual deadlines."""
     async with serving(cache_url=f"redis://127.0.0.1:{free_port()}") as cache:
+        assert not (await cache.Get(pb.GetRequest(namespace="n", key="k"), timeout=5)).found
+        found = await cache.BatchGet(pb.BatchGetRequest(namespace="n", keys=["k", "l"]), timeout=5)
+        assert found.missing_keys == ["k", "l"]
         with pytest.raises(grpc.aio.AioRpcError, match="the Redis behind the cache is not available") as refused:
-            await cache.Get(pb.GetRequest(namespace="n", key="k"), timeout=5)
+            await cache.Set(put("k", b"1"), timeout=5)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert list(await stats(cache)) == ["n", "other", "small"]
 

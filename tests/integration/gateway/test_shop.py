@@ -18,6 +18,9 @@ from tests.integration.gateway.shop import WIRINGS, running_shop
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+ENTRY = "/v1/cache/sessions/entries/k"
+MIB = 1024 * 1024
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
@@ -148,6 +151,9 @@ async def test_a_cache_keeps_bytes_under_keys_of_several_segments(shop: httpx.As
         ("GET", "/v1/products/no-such", None, 404, 5, set()),
         ("GET", "/v1/cache/%20/entries/k", None, 400, 3, {"namespace"}),
         ("GET", "/v1/cache/no-such/entries/k", None, 400, 3, {"namespace"}),
+        *(("PUT", ENTRY, {"ttl": ttl}, 400, 3, {"ttl"}) for ttl in ("0s", "-1s", "31536001s", "999999999999999s")),
+        pytest.param("PUT", f"{ENTRY}/{'x' * 1024}", {}, 400, 3, {"key"}, id="a key that is too long"),
+        ("PUT", ENTRY, {"value": base64.b64encode(bytes(MIB + 1)).decode()}, 400, 3, {"value"}),
         ("PATCH", "/v1/products/x", {"id": "y"}, 400, 3, {"product.id"}),
         (
             "POST",

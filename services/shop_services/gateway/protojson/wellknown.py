@@ -106,7 +106,7 @@ def _read_timestamp(value: object, message: Any, depth: int) -> None:
 
 
 def _read_duration(value: object, message: Any, depth: int) -> None:
-    _parse(value, message, "must be a duration in seconds such as 1.5s")
+    _parse(value, message, "must be a duration in seconds such as 1.5s, from -315576000000s to 315576000000s")
 
 
 def _parse(value: object, message: Any, otherwise: str) -> None:

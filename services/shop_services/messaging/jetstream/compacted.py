@@ -16,6 +16,7 @@ from shop_services.messaging.jetstream.compacted_reading import CLEARED, Found, 
 from shop_services.messaging.jetstream.connection import Connection, Link
 from shop_services.messaging.jetstream.publishing import TIMEOUT, Publisher, WrongSequence
 from shop_services.messaging.jetstream.pulling import TROUBLE
+from shop_services.messaging.jetstream.reading import held
 from shop_services.messaging.jetstream.streams import (
     ACK_WAIT,
     Limits,
@@ -93,6 +94,11 @@ class JetStreamLog:
         async with self._in_time():
             found = await self._find(key)
         return found.record if found is not None else None
+
+    async def is_empty(self) -> bool:
+        """See `CompactedLog.is_empty`."""
+        async with self._in_time():
+            return not await held(self._connection, self._stream)
 
     def follow(self) -> JetStreamFollower:
         """See `CompactedLog.follow`."""

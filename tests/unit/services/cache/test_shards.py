@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -15,6 +16,7 @@ from shop_services.cache.shards import Shards
 from shop_services.runtime.errors import ResourceExhausted, Unavailable
 
 SPACE = "n"
+SECONDS = 10
 
 
 class FakeShare:
@@ -35,31 +37,33 @@ class FakePeers(MemoryValues):
         super().__init__([Namespace(SPACE, "lru", 100, 10_000)], lambda: 0)
         self.failing: dict[str, Callable[[], Exception]] = {}
         self.calls: list[str] = []
+        self.together = asyncio.Barrier(1)  # whom a call waits for
 
-    def _meet(self, keys: Sequence[str]) -> None:
+    async def _meet(self, keys: Sequence[str]) -> None:
         (name,) = {key[0] for key in keys}
         self.calls.append(name)
+        await self.together.wait()
         if name in self.failing:
             raise self.failing[name]()
 
     async def get(self, namespace: str, key: str) -> Entry | None:
-        self._meet([key])
+        await self._meet([key])
         return await super().get(namespace, key)
 
     async def get_many(self, namespace: str, keys: Sequence[str]) -> list[Entry | None]:
-        self._meet(keys)
+        await self._meet(keys)
         return await super().get_many(namespace, keys)
 
     async def set(self, namespace: str, key: str, value: bytes, ttl: int | None) -> int:
-        self._meet([key])
+        await self._meet([key])
         return await super().set(namespace, key, value, ttl)
 
     async def set_many(self, namespace: str, items: Sequence[tuple[str, bytes]], ttl: int | None) -> list[int]:
-        self._meet([key for key, _ in items])
+        await self._meet([key for key, _ in items])
         return await super().set_many(namespace, items, ttl)
 
     async def delete_many(self, namespace: str, keys: Sequence[str]) -> int:
-        self._meet(keys)
+        await self._meet(keys)
         return await super().delete_many(namespace, keys)
 
 
@@ -93,6 +97,16 @@ async def test_each_owner_is_asked_once_for_all_its_keys(world: World) -> None:
     assert sorted(world.peers.calls) == ["a", "a", "b", "b"]
     assert values(await world.local.get_many(SPACE, keys)) == ["m1", None, None, "m2", None, None]
     assert await world.shards.delete_many(SPACE, [*keys, "a3"]) == len(keys)
+
+
+async def test_owners_are_asked_in_parallel(world: World) -> None:
+    """Each waits here for the other to be asked too, whether values are set, read or deleted."""
+    world.peers.together = asyncio.Barrier(2)
+    keys = ["a1", "b1", "m1"]
+    async with asyncio.timeout(SECONDS):
+        await world.keep(*keys)
+        assert values(await world.shards.get_many(SPACE, keys)) == keys
+        assert await world.shards.delete_many(SPACE, keys) == len(keys)
 
 
 async def test_what_cannot_be_asked_is_missed(world: World) -> None:

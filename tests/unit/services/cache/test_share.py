@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpc_registry import Instance, Resolution, Snapshot, State, Unresolved
+from grpc_registry import Instance, Registration, Resolution, Snapshot, State, Unresolved
 from shop_services.cache.domain import Entry
 from shop_services.cache.neighbours import Neighbours
 from shop_services.cache.share import Share
@@ -36,6 +37,13 @@ class Told:
 
 class Connected:
     instances: tuple[Instance, ...] = ()
+
+
+class Registering:
+    """A registration, of which only this is asked."""
+
+    def __init__(self) -> None:
+        self.registered = False
 
 
 class World:
@@ -144,6 +152,23 @@ def test_who_stood_still_has_lost_all(world: World) -> None:
     world.share.look()
     assert world.lost(*mine) == {entry.key for entry in mine}
     assert {key for key, owner in owners(world.share).items() if owner == ME} == owned(ME, ME, "a")
+    assert world.lost(*(world.entry(key) for key in owned(ME, ME, "a"))) == set()
+
+
+def test_who_is_registered_again_has_lost_all(world: World) -> None:
+    """Who was cut off from the registry lists itself as ever, but others may have been told that it was gone."""
+    registration = Registering()
+    world.neighbours.registering(cast("Registration", registration))
+    registration.registered = True
+    world.be("a")
+    mine = [world.entry(key) for key in owned(ME, ME, "a")]
+    registration.registered = False
+    world.share.look()
+    assert world.lost(*mine) == set()
+    mine += [world.entry(key) for key in owned(ME, ME, "a")]
+    registration.registered = True
+    world.share.look()
+    assert world.lost(*mine) == {entry.key for entry in mine}
     assert world.lost(*(world.entry(key) for key in owned(ME, ME, "a"))) == set()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from shop_services.caching.backend import MISS, BytesSerializer
 from shop_services.caching.bounded import Bounded
 from shop_services.caching.copies import Copy
-from shop_services.caching.errors import CacheUnavailable
+from shop_services.caching.errors import CacheError, CacheUnavailable
 from shop_services.caching.memory import MemoryCache
 from shop_services.caching.reading import ReadThrough
 from tests.unit.services.caching.virtual_time import now
@@ -92,6 +92,7 @@ class Faulty(MemoryCache):
         super().__init__(max_entries=1000, serializer=BytesSerializer(), clock=now, max_value=1024 * 1024)
         self.seconds = 0.001
         self.down = False
+        self.refusal: CacheError | None = None  # is what it says to everything
         self.garbage: bytes | None = None  # is what it returns for every key that it has
         self.deaf = False  # it answers, and forgets to do what it was told
         self.late = 0.0  # so many seconds after its answer it does what it was told
@@ -106,6 +107,8 @@ class Faulty(MemoryCache):
         await asyncio.sleep(self.seconds)
         if self.down:
             raise CacheUnavailable("down")
+        if self.refusal is not None:
+            raise self.refusal
 
     async def _get(self, key: str) -> Any:
         await self._answer("get")

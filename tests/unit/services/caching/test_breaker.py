@@ -3,7 +3,10 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
+from structlog.testing import capture_logs
+
 from shop_services.caching.breaker import FAILURES, PAUSE, Breaker
+from shop_services.caching.errors import CacheError, ValueTooLarge
 
 
 class Clock:
@@ -54,6 +57,24 @@ def test_one_success_closes_it() -> None:
     assert breaker.allows()
     breaker.worked()
     assert all(breaker.allows() for _ in range(10))
+
+
+def test_refusals_are_answers_and_one_of_a_kind_is_logged() -> None:
+    """They close it as a success does, and whoever reads the log learns of each kind, however often it comes."""
+    clock = Clock()
+    breaker = broken(clock)
+    clock.now = 2.0
+    assert breaker.allows()
+    with capture_logs() as entries:
+        for number in range(5):
+            breaker.refused(ValueTooLarge(f"the value of 'k{number}'"))
+            breaker.refused(CacheError("namespace: there is none"))
+    assert not breaker.open
+    assert [(entry["event"], entry.get("message")) for entry in entries] == [
+        ("cache_resumed", None),
+        ("cache_refused", "the value of 'k0'"),
+        ("cache_refused", "namespace: there is none"),
+    ]
 
 
 def test_failures_that_began_before_it_opened_do_not_prolong_the_pause() -> None:

@@ -6,8 +6,10 @@ import asyncio
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from shop_services.caching.breaker import FAILURES
+from shop_services.caching.errors import CacheError
 from shop_services.caching.fetching import SHARING
 from tests.unit.services.caching.sources import Faulty, Follower, Source, reading
 from tests.unit.services.caching.virtual_time import in_virtual_time, now, timed
@@ -31,6 +33,22 @@ async def test_a_cache_that_is_down_is_hardly_asked() -> None:
         assert texts.counts().shared.errors == len(shared.calls)
         assert texts.counts().shared.skipped > number
         assert repr(texts).endswith("shared cache paused>")
+
+
+@in_virtual_time
+async def test_what_a_cache_refuses_is_logged_once() -> None:
+    """Reads go on, refusals are counted, and one line of the log has the reason; the cache is asked all the same."""
+    source, shared = Source(), Faulty()
+    shared.refusal = CacheError("namespace: there is no namespace 'texts'")
+    async with reading(Follower(source), shared) as texts:
+        with capture_logs() as entries:
+            for number in range(10):
+                assert (await texts.get(f"k{number}", partial(source.load, f"k{number}"))).value is None
+        assert shared.named("get") == 10
+        assert texts.counts().shared.errors >= 10
+        assert texts.counts().shared.skipped == 0
+    refused = {"event": "cache_refused", "log_level": "warning", "cache": "texts", "error": "CacheError"}
+    assert entries == [refused | {"message": "namespace: there is no namespace 'texts'"}]
 
 
 @pytest.mark.parametrize("seconds", [FOR_EVER, 0.099])

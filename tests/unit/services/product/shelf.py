@@ -24,7 +24,7 @@ from shop_services.product.following import Follower, Look
 from shop_services.product.position import ANY, Position
 from shop_services.product.reads import Answer, Listing, Outcome
 from shop_services.product.recent import RecentChanges, Touched
-from shop_services.runtime.errors import Unavailable
+from shop_services.runtime.errors import Aborted, NotFound, Unavailable
 from shop_services.runtime.money import Money
 from shop_services.runtime.paging import Page
 from shop_services.storage import Mutation
@@ -120,12 +120,20 @@ class Shelf:
         return self._done(self.create_one(new.sku, category=new.category))
 
     async def update(self, product_id: str, changes: Changes, etag: str, mutation: Mutation[Outcome, R]) -> Answer[Any]:
+        self._check(product_id, etag)
         if not changes:  # as for a change that changes nothing, and a request that was done before
             return Answer(Empty(), Position(self.revision))
         return self._done(self.update_one(product_id, **changes))
 
     async def delete(self, product_id: str, etag: str, mutation: Mutation[Outcome, R]) -> Answer[Any]:
+        self._check(product_id, etag)
         return self._done(self.delete_one(product_id))
+
+    def _check(self, product_id: str, etag: str) -> None:
+        if product_id not in self.products_by_id:
+            raise NotFound("product", product_id)
+        if etag not in ("", str(self.products_by_id[product_id].revision)):
+            raise Aborted("product", product_id)
 
     def _done(self, change: Change) -> Answer[Any]:
         self.changed(change)
@@ -148,14 +156,22 @@ class Instance:
         self.recent = RecentChanges(BOUND, clock=clock)
         self.follower = Follower(shelf, self.recent, clock=clock)
         self.hints = 0
+        self.alert = False
+        """Whether it looks when a position is asked for that it does not know."""
         keys = Keys("shelf")
         self.products = self._reading("products", ProductCodec(), keys.product_is_current(self.recent), shared)
         self.pages = self._reading("pages", PageCodec(), keys.page_is_current(self.recent), shared)
-        self.reads = CachedReads(shelf, self.recent, keys, self.products, self.pages, self._hint)
-        self.changes = CachedChanges(shelf, self.recent, keys, self.products, through=through)
+        self.reads = CachedReads(shelf, self.recent, keys, self.products, self.pages, self._reach)
+        self.changes = CachedChanges(shelf, self.recent, keys, self.products, self._hint, through=through)
 
     def _hint(self) -> None:
         self.hints += 1
+
+    async def _reach(self, revision: int) -> bool:
+        self._hint()
+        if self.alert:
+            await self.look()
+        return self.recent.head >= revision
 
     def _reading(
         self, name: str, codec: Any, is_current: Callable[[str, int], bool], shared: Backend | None

@@ -13,7 +13,7 @@ from shop_services.caching.memory import MemoryCache
 from shop_services.product.domain import NewProduct
 from shop_services.product.position import Position
 from shop_services.product.reads import Answer
-from shop_services.runtime.errors import Unavailable
+from shop_services.runtime.errors import Aborted, NotFound, Unavailable
 from shop_services.runtime.money import Money
 from tests.unit.services.product.shelf import BOUND, Clock, Instance, Shelf, instances
 
@@ -58,6 +58,10 @@ async def two(
 
 def _rename(instance: Instance, name: str) -> Awaitable[Answer[Any]]:
     return instance.here(lambda: instance.changes.update("pen", {"name": name}, "", _MUTATION))
+
+
+def _delete(instance: Instance) -> Awaitable[Answer[Any]]:
+    return instance.here(lambda: instance.changes.delete("pen", "", _MUTATION))
 
 
 async def test_a_product_is_read_from_the_database_once(shelf: Shelf, one: Instance) -> None:
@@ -154,10 +158,39 @@ async def test_with_the_position_another_instance_shows_the_change(two: list[Ins
     moved = await one.here(lambda: one.changes.update("pen", {"category": "home"}, "", _MUTATION))
     assert (await other.ids("office", moved.position), await other.ids("home", moved.position)) == ([], ["pen"])
     assert other.hints == 4
-    await other.look()
-    assert await other.name("pen", moved.position) == "Quill"
+
+
+async def test_a_reader_with_a_position_shares_what_is_read_for_it(two: list[Instance], shelf: Shelf) -> None:
+    """Where a look finds the change at once, a hundred who bring its position cost the database one read."""
+    one, other = two
+    at = (await _rename(one, "Quill")).position
+    other.alert = True
     reads = shelf.reads
-    assert (await other.name("pen", moved.position), shelf.reads - reads, other.hints) == ("Quill", 0, 4)
+    assert await asyncio.gather(*[other.name("pen", at) for _ in range(100)]) == ["Quill"] * 100
+    assert await other.ids("office", at) == await other.ids("office", at) == ["pen"]
+    assert (await other.reads.products(["pen", "cup"], at)).keys() == {"pen", "cup"}
+    assert shelf.reads - reads <= 3
+
+
+async def test_who_is_refused_reads_what_is(two: list[Instance], shelf: Shelf, clock: Clock) -> None:
+    """After ABORTED for an etag that a copy had, and after NOT_FOUND, the next read does not bring that copy again."""
+    one, other = two
+    assert await other.name("pen") == "Pen"
+    stale = str(shelf.products_by_id["pen"].revision)
+    await _rename(one, "Quill")
+    assert await other.name("pen") == "Pen"
+    with pytest.raises(Aborted):
+        await other.changes.update("pen", {"name": "Biro"}, stale, _MUTATION)
+    assert (await other.name("pen"), other.hints) == ("Quill", 1)
+    shelf.update_one("pen", name="Biro")
+    with pytest.raises(Aborted):
+        await other.changes.delete("pen", stale, _MUTATION)
+    assert (await other.name("pen"), other.hints) == ("Biro", 2)
+    await one.here(lambda: one.changes.delete("pen", "", _MUTATION))
+    for number, refused in enumerate((other.changes.update("pen", {}, "", _MUTATION), _delete(other)), 3):
+        with pytest.raises(NotFound):
+            await refused
+        assert (await other.name("pen"), other.hints) == (None, number)
 
 
 async def test_a_reply_that_was_kept_is_followed_by_reads_that_have_it(two: list[Instance]) -> None:
@@ -166,6 +199,7 @@ async def test_a_reply_that_was_kept_is_followed_by_reads_that_have_it(two: list
     assert await other.name("pen") == "Pen"
     await _rename(one, "Quill")
     await other.here(lambda: other.changes.update("pen", {}, "", _MUTATION))
+    assert other.hints == 1  # until it has looked, no copy is good enough
     assert await other.name("pen") == "Quill"
 
 

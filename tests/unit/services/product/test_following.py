@@ -116,8 +116,51 @@ async def test_a_log_that_fails_is_looked_at_again(log: _Log, recent: RecentChan
             log.failing = False
             log.revision = 3
             await _until_head(recent, 3)
-    assert [line["event"] for line in logs] == ["catalog_changes_unreadable"]
+    assert [line["event"] for line in logs] == ["catalog_changes_unreadable", "catalog_changes_readable"]
     assert len(told) == 2
+
+
+async def test_a_look_that_cannot_be_taken_is_taken_again(
+    log: _Log, recent: RecentChanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails on what was found, the following goes on: it is logged once, and nothing is proven meanwhile."""
+    with capture_logs() as logs, monkeypatch.context() as defect:
+        defect.setattr(recent, "looked", lambda *_: 1 / 0)
+        async with Follower(log, recent, interval=0.03).following():
+            for _ in range(3):
+                await log.next_look()
+            assert not recent.usable
+            defect.undo()
+            await _until_head(recent, 0)
+    assert [line["event"] for line in logs] == ["catalog_changes_unreadable", "catalog_changes_readable"]
+
+
+async def test_who_is_told_cannot_end_the_following(log: _Log, recent: RecentChanges) -> None:
+    """Whatever he raises, the next look is made."""
+    follower = Follower(log, recent, interval=0.03)
+    follower.tell(lambda: 1 / 0)  # type: ignore[arg-type]
+    with capture_logs() as logs:
+        async with follower.following():
+            for revision in (1, 2):
+                log.revision = revision
+                await _until_head(recent, revision)
+    assert [line["event"] for line in logs] == ["catalog_follower_callback_failed"] * 2
+
+
+async def test_a_revision_is_reached_by_looking_at_once(log: _Log, recent: RecentChanges) -> None:
+    """Who knows of a change waits for the look that finds it, and for a moment only if none does."""
+    follower = Follower(log, recent, interval=_NEVER)
+    async with follower.following():
+        await _until_head(recent, 0)
+        log.revision = 2
+        assert await asyncio.gather(*[follower.reach(revision) for revision in (1, 2)]) == [True, True]
+        began = time.monotonic()
+        assert not await follower.reach(3)
+        assert time.monotonic() - began < 5
+        log.gate.clear()
+        log.revision = 3
+        assert not await follower.reach(3)
+        log.gate.set()
 
 
 async def test_the_proof_is_as_old_as_the_beginning_of_the_look(log: _Log, recent: RecentChanges) -> None:

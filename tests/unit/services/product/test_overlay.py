@@ -146,6 +146,18 @@ async def test_a_read_waits_until_enough_is_known(
     await waiting
 
 
+async def test_a_read_during_an_outage_does_not_wait_long(
+    overlay: Overlay, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing was heard for longer than a read waits, the next one is told so soon."""
+    monkeypatch.setattr(module, "PATIENCE", 60.0)
+    overlay.read((), clock.time)
+    clock.time += 121
+    async with asyncio.timeout(10):
+        with pytest.raises(Unavailable):
+            await overlay.fresh(clock.time)
+
+
 def test_what_is_pending_is_counted(overlay: Overlay, clock: Clock) -> None:
     """With how long it has been known, and how old that knowledge is."""
     overlay.read((_put(_state(-1), 1),), clock.time)

@@ -93,6 +93,16 @@ async def test_details_name_what_is_wrong() -> None:
     assert (stock.type, stock.subject, stock.description) == ("STOCK", "product/1", "none left")
 
 
+@pytest.mark.parametrize(("error", "said"), [(errors.SharedOutage("away"), ["-1"]), (errors.Unavailable("away"), [])])
+async def test_clients_are_told_not_to_retry_what_no_other_instance_can_do(
+    error: errors.DomainError, said: list[str]
+) -> None:
+    """gRFC A6: a negative pushback ends a call's retries."""
+    status = await _raised(error)
+    assert status.code() is grpc.StatusCode.UNAVAILABLE
+    assert [value for key, value in status.trailing_metadata() if key == "grpc-retry-pushback-ms"] == said
+
+
 async def test_a_defect_is_internal_and_tells_only_the_request_id(log: StringIO) -> None:
     """The text of an unexpected exception is logged with its traceback, and never sent."""
     status = await _raised(RuntimeError("the secret is swordfish"))

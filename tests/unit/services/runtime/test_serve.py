@@ -9,13 +9,14 @@ import secrets
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from io import StringIO
 
 import grpc
 import pytest
 
 import grpc_registry
-from grpc_registry import Instance, Registry, Snapshot
+from grpc_registry import Instance, Registration, Registry, Snapshot
 from shop.user.v1 import user_pb2, user_pb2_grpc
 from shop_services.runtime import serve as serving
 from shop_services.runtime.app import App, StartError
@@ -61,6 +62,24 @@ async def test_a_service_is_registered_until_it_is_told_to_stop(number: signal.S
         assert error.code() is grpc.StatusCode.NOT_FOUND
         os.kill(os.getpid(), number)
         await _registered(registry, 0)
+        async with asyncio.timeout(5):
+            await process
+
+
+async def test_an_app_is_told_of_its_registration(log: StringIO) -> None:
+    """So that it can know whether it is registered, whatever the registry's watch was last heard to say."""
+    told: list[Registration] = []
+
+    @asynccontextmanager
+    async def listening(settings: Settings, registry: Registry) -> AsyncIterator[App]:
+        yield replace(APP, registering=told.append)
+
+    settings = _settings()
+    async with grpc_registry.connect(settings.registry_url) as registry:
+        process = asyncio.create_task(serve("user", listening, settings))
+        (instance,) = await _registered(registry, 1)
+        assert [(each.instance.id, each.registered) for each in told] == [(instance.id, True)]
+        os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(5):
             await process
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from shop_services.cache.redis import RedisValues
+from shop_services.caching.redis import RedisCache
 from shop_services.runtime.settings import SettingError, Settings, unknown_variables
 
 ALL = "0.0.0.0"  # noqa: S104 - nothing is bound here
@@ -71,6 +73,22 @@ def test_each_variable_reaches_its_setting() -> None:
     assert (settings.weight, settings.zone, settings.version, settings.data) == (200, "a", "1.4.0", Path("/data"))
     assert (settings.database_pool, settings.log_level) == (3, "debug")
     assert (settings.propagation, settings.grace) == (0.5, 7.0)
+
+
+def test_writing_behind_needs_a_log_that_outlives_the_process() -> None:
+    """In a shop of several processes; one that is all in one process has nothing else to use."""
+    with pytest.raises(SettingError, match=r"^NATS_URL: must be nats:// .* CATALOG_CACHE is behind"):
+        Settings(nats_url="memory://shop", catalog_cache="behind")
+    Settings(nats_url="memory://shop", catalog_cache="aside")
+    Settings(nats_url="memory://shop", catalog_cache="behind", registry_url="memory://")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])
+def test_each_url_of_a_cache_that_is_taken_can_be_used(scheme: str) -> None:
+    """By the shared cache of readers, and by the cache service."""
+    url = Settings(cache_url=f"{scheme}://user:pw@127.0.0.1:1/2").cache_url
+    RedisCache(url, namespace="n")
+    RedisValues(url, ["n"])
 
 
 def test_a_server_bound_to_all_addresses_is_found_by_its_hosts_name(monkeypatch: pytest.MonkeyPatch) -> None:
