@@ -61,7 +61,7 @@ class SharedCache(Valkey):
     """A Valkey that keeps nothing over its death."""
 
     name = "valkey"
-    weights: Mapping[Kind, float] = {Kind.KILL: 3.0, Kind.FREEZE: 2.0}
+    weights: Mapping[Kind, float] = {Kind.KILL: 2.0, Kind.FREEZE: 1.0}
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)

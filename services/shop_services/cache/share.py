@@ -64,6 +64,7 @@ class Share:
         self._me: Instance | None = None
         self._others: tuple[Instance, ...] = ()
         self._registered = False
+        self._cut_off = False
         self._ring = Ring()
         self.past: tuple[Past, ...] = ()
         """What entries are to be held against; empty: no entry is lost that was not forgotten."""
@@ -83,8 +84,11 @@ class Share:
     def look(self) -> None:
         """Take what has changed since the last look, of which there must be some a second."""
         now, registered = self._clock(), self._neighbours.registered
-        if now - self._looked_at > self._patience or (registered and not self._registered):
+        # Not when it is registered for the first time: callers may hear of that before it does itself.
+        self._cut_off = self._cut_off or (self._registered and not registered)
+        if now - self._looked_at > self._patience or (registered and self._cut_off):
             self._remember(Past(Ring(), self._version()))
+        self._cut_off = self._cut_off and not registered
         self._looked_at, self._registered = now, registered
         me, others = self._neighbours.me, self._channel.instances
         if me is self._me and others is self._others:

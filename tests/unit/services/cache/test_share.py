@@ -172,6 +172,17 @@ def test_who_is_registered_again_has_lost_all(world: World) -> None:
     assert world.lost(*(world.entry(key) for key in owned(ME, ME, "a"))) == set()
 
 
+def test_who_hears_late_that_it_is_registered_has_lost_nothing(world: World) -> None:
+    """Callers may hear of an instance's first registration before it does itself; what they set then stays."""
+    registration = Registering()
+    world.neighbours.registering(cast("Registration", registration))
+    world.be("a")
+    mine = [world.entry(key) for key in owned(ME, ME, "a")]
+    registration.registered = True
+    world.share.look()
+    assert world.lost(*mine) == set()
+
+
 def test_the_same_again_is_no_change(world: World) -> None:
     """New objects for the same instances lose nothing."""
     world.be("a", "b")
