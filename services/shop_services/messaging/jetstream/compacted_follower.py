@@ -61,9 +61,6 @@ class JetStreamFollower:
             except StartOver:
                 raise
             except Exception as error:  # whatever it is, it must not end the only reader of the log
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():  # nats-py makes an error of its own of a cancellation
-                    raise asyncio.CancelledError from error
                 self._complain(error)
                 self._streams.missing(stream)
                 await asyncio.sleep(_PAUSE if not link.lost.is_set() else 0)

@@ -41,13 +41,22 @@ class Link:
 
     @asynccontextmanager
     async def wait(self, seconds: float | None) -> AsyncIterator[None]:
-        """End the block after `seconds`, and when the connection is lost, by a `TimeoutError`. None: only then."""
-        async with asyncio.timeout(0 if self.lost.is_set() else seconds) as limit:
-            self._waits.add(limit)
-            try:
-                yield
-            finally:
-                self._waits.discard(limit)
+        """End the block after `seconds`, and when the connection is lost, by a `TimeoutError`. None: only then.
+
+        A cancellation ends it too, also where the client, or `asyncio.wait_for` in it, has made something else of that:
+        whoever tries again for ever would else never end.
+        """
+        before = _cancellations()
+        try:
+            async with asyncio.timeout(0 if self.lost.is_set() else seconds) as limit:
+                self._waits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._waits.discard(limit)
+        finally:
+            if _cancellations() > before:
+                raise asyncio.CancelledError
 
     def lose(self) -> None:
         """Declare the connection lost. Idempotent."""
@@ -202,6 +211,12 @@ class Connection:
         if not self._outage:
             self._outage = True
             _log.warning("NATS is away", reason=self._trouble)
+
+
+def _cancellations() -> int:
+    """How often the current task was asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 async def _close(client: Client) -> None:
