@@ -10,22 +10,18 @@ Each change sets one field of a product to a value that no other sets, so the lo
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from shop.product.v1 import product_pb2 as pb
-from shop_services.messaging.bus import BusUnavailable
 from shop_services.messaging.compacted import StartOver
 from shop_services.messaging.compacted_memory import MemoryLog, MemoryRecords
 from shop_services.product import tables
@@ -46,6 +42,7 @@ from shop_services.runtime.errors import Aborted, NotFound, Unavailable
 from shop_services.runtime.etags import etag
 from shop_services.runtime.money import Money
 from shop_services.storage import Database, Replies
+from tests.simulation.runs import PassingDatabase, Run, Simulation, current, gate
 
 SKUS = ("pen", "ink", "gift")
 PAUSES = (0.05, 0.5, 3.0, 3.0, 20.0, 50.0, 70.0)
@@ -71,41 +68,18 @@ class Wish:
 
 
 @dataclass(eq=False)
-class Run:
-    """Something that runs from gate to gate."""
+class Work(Run):
+    """Something that an instance does."""
 
-    name: str
     instance: Instance
     wish: Wish | None = None
     product_id: str = ""
     shown_from: int = 0
     etag_at_start: str = ""
-    gate: asyncio.Future[None] | None = None
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[Any] | None = None
 
 
-_current: ContextVar[Run | None] = ContextVar("run", default=None)
-
-
-async def gate() -> None:
-    """Wait to be told to go on, or what has happened. What is no run, or is a part of one that waits, passes freely."""
-    run = _current.get()
-    if run is not None and (run.gate is None or run.gate.done()):
-        run.gate = asyncio.get_running_loop().create_future()
-        run.stopped.set()
-        await run.gate
-
-
-class GatedDatabase(Database):
-    """A database with a gate before and after each unit of work. Nothing of it has to survive this machine."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"sqlite:///{path}", service="product", pool=4)
-
-        @sa.event.listens_for(self.engine.sync_engine, "connect")
-        def hurry(connection: DBAPIConnection, _record: object) -> None:
-            connection.cursor().execute("PRAGMA synchronous = OFF")
+class GatedDatabase(PassingDatabase):
+    """A database with a gate before and after each unit of work."""
 
     async def atomically(self, work: Any) -> Any:
         await gate()
@@ -121,17 +95,15 @@ class GatedDatabase(Database):
         await gate()
 
 
-class World:
-    """The world of one simulation. `log` is what happened, for people and to compare two runs of a seed."""
+class World(Simulation[Work]):
+    """The world of one simulation."""
 
     def __init__(self, database: GatedDatabase, products: dict[str, Product], rng: Random) -> None:
-        self.rng = rng
+        super().__init__(rng)
         self.database = database
         self.time = 1000.0
         self.records = MemoryRecords(clock=lambda: self.time)
-        self.log: list[str] = []
         self.instances = [Instance(self), Instance(self)]
-        self.runs: list[Run] = []
         self.wishes: list[Wish] = []
         self.answered: dict[int, Reply] = {}
         self.first = products
@@ -152,8 +124,8 @@ class World:
         assert not last.deleted, f"changed after its deletion: {state}"
         if state.product == last.product and not state.deleted:
             return  # a reply was added
-        run = _current.get()
-        assert run is not None
+        run = current.get()
+        assert isinstance(run, Work)
         assert run.wish is not None
         wish = run.wish
         self.effects[wish.number] += 1
@@ -183,8 +155,8 @@ class World:
         await self._come_to_rest()
         self.time += self.rng.choice([0.0, 100.0])
         for zombie in zombies:
-            self._say("a zombie wakes up", zombie.name)
-            await self._finish(zombie)
+            self.say("a zombie wakes up", zombie.name)
+            await self.finish(zombie)
         await self._come_to_rest()
         await self._check_in_the_end()
 
@@ -203,15 +175,13 @@ class World:
                 await self._read(instance)
             case 11 if self.rng.random() < 0.6:
                 self.time += self.rng.choice(PAUSES)
-                self._say(f"it is {self.time:.2f}")
+                self.say(f"it is {self.time:.2f}")
             case 12 if self.rng.random() < 0.3:
                 await self._kill(instance)
             case 13 if self.runs and self.rng.random() < 0.3:
-                run = self.runs.pop(self.rng.randrange(len(self.runs)))
-                self._say("killed", run.name)
-                await self._end(run)
+                await self.kill_one()
             case _ if self.runs:
-                await self._go_on(self.rng.choice(self.runs), self.rng.randint(1, 6))
+                await self.go_on(self.rng.choice(self.runs), self.rng.randint(1, 6))
 
     def _new_wish(self, product_id: str = "") -> Wish:
         number = len(self.wishes) + 1
@@ -226,77 +196,33 @@ class World:
         if any(run.wish and run.instance is instance and run.wish.product_id == wish.product_id for run in self.runs):
             return  # it would wait for its turn
         name = f"{instance.name} changes {wish}"
-        run = Run(name, instance, wish, wish.product_id, etag_at_start=self.etag(wish.product_id))
-        await self._start(run, instance.change(wish))
+        run = Work(name, instance, wish, wish.product_id, etag_at_start=self.etag(wish.product_id))
+        await self.start(run, instance.change(wish))
 
     async def _drain(self, instance: Instance) -> None:
         batch, _ = instance.drainer._due()
         if batch:
             batch = batch[: self.rng.choice([1, 1, 3])]
             states = [(due.sequence, due.state.product.revision, due.note is not None) for due in batch]
-            await self._start(Run(f"{instance.name} drains {states}", instance), instance.drainer.drain(batch))
+            await self.start(Work(f"{instance.name} drains {states}", instance), instance.drainer.drain(batch))
 
     async def _read(self, instance: Instance) -> None:
         product_id = self.rng.choice(list(self.history))
-        run = Run(f"{instance.name} reads {product_id}", instance, product_id=product_id)
+        run = Work(f"{instance.name} reads {product_id}", instance, product_id=product_id)
         run.shown_from = len(self.history[product_id]) - 1
         listed = self.rng.random() < 0.5
-        await self._start(run, instance.listed(product_id) if listed else instance.product(product_id))
+        await self.start(run, instance.listed(product_id) if listed else instance.product(product_id))
 
     async def _kill(self, instance: Instance) -> None:
-        self._say("dies:", instance.name)
+        self.say("dies:", instance.name)
         for run in [run for run in self.runs if run.instance is instance]:
             self.runs.remove(run)
-            await self._end(run)
+            await run.kill()
         self.instances[self.instances.index(instance)] = await Instance(self).started()
 
-    async def _go_on(self, run: Run, gates: int) -> None:
-        for _ in range(gates):
-            failure = BusUnavailable("the answer is lost") if self.rng.random() < 0.05 else None
-            self._say("fails" if failure else "goes on", run.name)
-            await self._pass(run, failure)
-            if run.task is None or run.task.done():
-                self._reap(run)
-                return
+    # How runs end
 
-    # Runs
-
-    async def _start(self, run: Run, work: Coroutine[Any, Any, Any]) -> None:
-        self._say("starts", run.name)
-        self.runs.append(run)
-        token = _current.set(run)
-        run.task = asyncio.create_task(work)
-        _current.reset(token)
-        run.task.add_done_callback(lambda _: run.stopped.set())
-        await run.stopped.wait()
-        self._reap(run)
-
-    async def _pass(self, run: Run, failure: Exception | None = None) -> None:
-        assert run.gate is not None
-        run.stopped.clear()
-        if failure is None:
-            run.gate.set_result(None)
-        else:
-            run.gate.set_exception(failure)
-        await run.stopped.wait()
-
-    async def _end(self, run: Run) -> None:
-        assert run.task is not None
-        run.task.cancel()
-        await asyncio.wait([run.task])
-
-    async def _finish(self, run: Run) -> None:
-        while run.task is not None and not run.task.done():
-            await self._pass(run)
-        self._reap(run)
-
-    def _reap(self, run: Run) -> None:
-        if run.task is None or not run.task.done():
-            return
-        if run in self.runs:
-            self.runs.remove(run)
-        error = run.task.exception()
-        self._say("done" if error is None else f"ended by {error!r}", run.name)
+    def ended(self, run: Work, error: BaseException | None) -> None:
         if isinstance(error, NotFound):
             assert self.history[run.product_id][-1].deleted, f"not found: {run.name}"
         elif isinstance(error, Aborted):
@@ -306,9 +232,9 @@ class World:
             if not isinstance(error, Unavailable):
                 raise error
         elif run.wish is not None:
-            self._answered(run.wish, run.task.result())
+            self._answered(run.wish, run.result)
         elif run.product_id:
-            self._was_shown(run, run.task.result())
+            self._was_shown(run, run.result)
 
     def _answered(self, wish: Wish, answer: Answer[Any]) -> None:
         assert self.effects[wish.number] == 1, f"{self.effects[wish.number]} effects of what was acknowledged: {wish}"
@@ -317,7 +243,7 @@ class World:
             shown = [state.product.revision for state in self.history[wish.product_id]]
             assert answer.reply.product.etag in {etag(KIND, wish.product_id, revision) for revision in shown}
 
-    def _was_shown(self, run: Run, product: Product | None) -> None:
+    def _was_shown(self, run: Work, product: Product | None) -> None:
         history = self.history[run.product_id]
         if product is None:
             assert history[-1].deleted
@@ -325,14 +251,10 @@ class World:
             index = [state.product for state in history if not state.deleted].index(product)
             assert index >= run.shown_from, f"shown {index}, where {run.shown_from} was acknowledged before: {run.name}"
 
-    def _say(self, *words: str) -> None:
-        self.log.append(" ".join(words))
-
     # The end
 
     async def _come_to_rest(self) -> None:
-        while self.runs:
-            await self._finish(self.runs[0])
+        await self.finish_all()
         for index, instance in enumerate(self.instances):
             await self._kill(instance)
             assert self.instances[index] is not instance
@@ -343,8 +265,7 @@ class World:
                 if not len(instance.overlay) and not instance.overlay.orphans:
                     break
                 await self._drain(instance)
-                while self.runs:
-                    await self._finish(self.runs[0])
+                await self.finish_all()
             else:
                 raise AssertionError(f"it does not come to rest: {instance.overlay}")
 
@@ -488,7 +409,7 @@ def _created(_outcome: Outcome) -> pb.CreateProductResponse:
 @asynccontextmanager
 async def open_world(path: Path, rng: Random) -> AsyncIterator[World]:
     """A world on a prepared database in a file. What still runs in the end is killed."""
-    async with GatedDatabase(path) as database:
+    async with GatedDatabase(path, "product", pool=4) as database:
         copies = await DatabaseReads(database).products(SKUS)
         products = {name: copy.value for name, copy in copies.items() if copy.value is not None}
         world = World(database, products, rng)
@@ -498,4 +419,4 @@ async def open_world(path: Path, rng: Random) -> AsyncIterator[World]:
             yield world
         finally:
             for run in world.runs:
-                await world._end(run)
+                await run.kill()

@@ -11,18 +11,15 @@ Messages are delivered in any order, twice, late, or never.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop_services.messaging.bus import Message, Reject
@@ -31,7 +28,7 @@ from shop_services.order.saga import Status
 from shop_services.product.inventory_domain import State
 from shop_services.runtime.errors import FailedPrecondition, Unavailable
 from shop_services.runtime.money import Money
-from shop_services.storage import Database
+from tests.simulation.runs import PassingDatabase, Run, Simulation, gate
 from tests.unit.services.order.fake_payments import FakePayments
 from tests.unit.services.order.fake_stock import FakeStock
 from tests.unit.services.order.pipeline import Pipeline
@@ -43,75 +40,27 @@ ORDERS = 8
 
 
 @dataclass(eq=False)
-class Run:
-    """Something that runs from gate to gate. `message` is what it handles; `order_id` is what it cancels."""
+class Step(Run):
+    """Something that is done to orders. `message` is what it handles; `order_id` is what it cancels."""
 
-    name: str
     message: Message | None = None
     order_id: str = ""
-    gate: asyncio.Future[None] | None = None
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[Any] | None = None
 
 
-class Gates:
-    """Where runs stop. What is no run passes freely."""
+class GatedDatabase(PassingDatabase):
+    """A database with a gate before and after each transaction."""
 
-    def __init__(self) -> None:
-        self._runs: dict[asyncio.Task[Any], Run] = {}
-
-    async def stop(self) -> None:
-        """Wait to be told to go on, or what has happened."""
-        task = asyncio.current_task()
-        run = self._runs.get(task) if task else None
-        if run is not None:
-            run.gate = asyncio.get_running_loop().create_future()
-            run.stopped.set()
-            await run.gate
-
-    async def start(self, run: Run, work: Coroutine[Any, Any, Any]) -> None:
-        """Start `work`, and return when it has stopped at a gate, or ended."""
-        run.task = asyncio.create_task(work)
-        self._runs[run.task] = run
-        run.task.add_done_callback(lambda _: run.stopped.set())
-        await run.stopped.wait()
-
-    async def go_on(self, run: Run, failure: Exception | None = None) -> None:
-        """Let it run to the next gate, or fail where it stands."""
-        assert run.gate is not None
-        run.stopped.clear()
-        if failure is None:
-            run.gate.set_result(None)
-        else:
-            run.gate.set_exception(failure)
-        await run.stopped.wait()
-
-    async def kill(self, run: Run) -> None:
-        """End it where it stands, as the death of its process does."""
-        assert run.task is not None
-        run.task.cancel()
-        await asyncio.wait([run.task])
-
-
-class GatedDatabase(Database):
-    """A database with a gate before and after each transaction. Nothing of it has to survive this machine."""
-
-    def __init__(self, path: Path, gates: Gates) -> None:
-        super().__init__(f"sqlite:///{path}", service="order", pool=2)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "order", pool=2)
         self.outbox = MemoryOutbox()
-        self._gates = gates
-
-        @sa.event.listens_for(self.engine.sync_engine, "connect")
-        def hurry(connection: DBAPIConnection, _record: object) -> None:
-            connection.cursor().execute("PRAGMA synchronous = OFF")
 
     async def atomically(self, work: Any) -> Any:
-        await self._gates.stop()
+        await gate()
         self.outbox.written = ()
         result = await super().atomically(work)
         self.outbox.waiting.extend(self.outbox.written)
         self.outbox.written = ()
-        await self._gates.stop()
+        await gate()
         return result
 
 
@@ -132,67 +81,56 @@ class MemoryOutbox:
 class GatedStock(FakeStock):
     """Stock with a gate before and after each call."""
 
-    def __init__(self, gates: Gates, **products: int) -> None:
-        super().__init__(**products)
-        self._gates = gates
-
     async def reserve(self, order_id: str, lines: Sequence[Line]) -> None:
-        await self._gates.stop()
+        await gate()
         await super().reserve(order_id, lines)
-        await self._gates.stop()
+        await gate()
 
     async def commit(self, order_id: str) -> None:
-        await self._gates.stop()
+        await gate()
         await super().commit(order_id)
-        await self._gates.stop()
+        await gate()
 
     async def release(self, order_id: str) -> None:
-        await self._gates.stop()
+        await gate()
         await super().release(order_id)
-        await self._gates.stop()
+        await gate()
 
 
 class GatedPayments(FakePayments):
     """Payments with a gate before and after each call."""
 
-    def __init__(self, gates: Gates) -> None:
-        super().__init__()
-        self._gates = gates
-
     async def authorize(self, key: str, amount: Money, method: str) -> None:
-        await self._gates.stop()
+        await gate()
         await super().authorize(key, amount, method)
-        await self._gates.stop()
+        await gate()
 
     async def capture(self, key: str) -> None:
-        await self._gates.stop()
+        await gate()
         await super().capture(key)
-        await self._gates.stop()
+        await gate()
 
     async def refund(self, key: str) -> None:
-        await self._gates.stop()
+        await gate()
         await super().refund(key)
-        await self._gates.stop()
+        await gate()
 
 
-class Checkout:
-    """The world of one simulation. `log` is what happened, for people and to compare two runs of a seed."""
+class Checkout(Simulation[Step]):
+    """The world of one simulation."""
 
-    def __init__(self, database: GatedDatabase, gates: Gates, rng: Random) -> None:
-        self.rng = rng
-        self.gates = gates
-        self.stock = GatedStock(gates, **STOCK)
-        self.payments = GatedPayments(gates)
+    def __init__(self, database: GatedDatabase, rng: Random) -> None:
+        super().__init__(rng)
+        self.stock = GatedStock(**STOCK)
+        self.payments = GatedPayments()
         self.outbox = database.outbox
         self.pipeline = Pipeline(database, stock=self.stock, payments=self.payments, outbox=self.outbox)
         self.told_of: list[str] = []
-        self.runs: list[Run] = []
         self.queued: list[Message] = []
         self.told: defaultdict[str, set[str]] = defaultdict(set)
         self.cancelled: set[str] = set()
         self.dead: list[str] = []
         self.created = 0
-        self.log: list[str] = []
 
     async def simulate(self, steps: int) -> None:
         """Disturb everything for so many steps; then let it come to rest, wake the dead, and let it rest again."""
@@ -202,18 +140,18 @@ class Checkout:
         zombies = await self._fall_asleep()
         await self._come_to_rest()
         for zombie in zombies:
-            self._say("a zombie wakes up", zombie.name)
-            await self._finish(zombie)
+            self.say("a zombie wakes up", zombie.name)
+            await self.finish(zombie)
         await self._come_to_rest()
         self._check_always()
         await self._check_in_the_end()
 
-    async def _fall_asleep(self) -> list[Run]:
+    async def _fall_asleep(self) -> list[Step]:
         """Begin with some messages and take some of all runs away, to wake them later; their orders are cancelled."""
         for _ in self.queued[:]:
             await self._deliver()
         for run in self.runs[:]:
-            await self._go_on(run, self.rng.randint(0, 3))
+            await self.go_on(run, self.rng.randint(0, 3))
         handling = [run for run in self.runs if run.message]
         zombies = self.rng.sample(handling, min(ZOMBIES, len(handling)))
         for zombie in zombies:
@@ -232,43 +170,32 @@ class Checkout:
                 await self._cancel(self.rng.choice(handled))
             case 3:
                 self.pipeline.clock.now += timedelta(seconds=self.rng.choice([1, 40, 300]))
-                await self._start(Run("sweep"), self.pipeline.sweep.sweep())
+                await self.start(Step("sweep"), self.pipeline.sweep.sweep())
             case 4 | 5 | 6 | 7:
                 self._relay(twice=self.rng.random() < 0.1)
             case 8 | 9 | 10 | 11:
                 await self._deliver()
             case 12 if self.queued and self.rng.random() < 0.3:
-                self._say("lost", self.queued.pop(self.rng.randrange(len(self.queued))).envelope.id)
+                self.say("lost", self.queued.pop(self.rng.randrange(len(self.queued))).envelope.id)
             case 13 if self.runs:
-                run = self.runs.pop(self.rng.randrange(len(self.runs)))
-                self._say("killed", run.name)
-                await self.gates.kill(run)
+                await self.kill_one()
             case _ if self.runs:
-                await self._go_on(self.rng.choice(self.runs), self.rng.randint(1, 6))
-
-    async def _go_on(self, run: Run, gates: int) -> None:
-        for _ in range(gates):
-            failure = Unavailable("the answer is lost") if self.rng.random() < 0.05 else None
-            self._say("fails" if failure else "goes on", run.name)
-            await self.gates.go_on(run, failure)
-            if run.task is None or run.task.done():
-                self._reap(run)
-                return
+                await self.go_on(self.rng.choice(self.runs), self.rng.randint(1, 6))
 
     async def _create(self) -> None:
         self.created += 1
         lines = [Line(self.rng.choice(list(STOCK)), self.rng.randint(1, 3))]
         card = self.rng.choice(CARDS)
         work = self.pipeline.create(f"r{self.created}", "ann", lines, card)
-        await self._start(Run(f"create {self.created}: {lines[0].quantity} {lines[0].product_id}, {card}"), work)
+        await self.start(Step(f"create {self.created}: {lines[0].quantity} {lines[0].product_id}, {card}"), work)
 
     async def _cancel(self, order_id: str) -> None:
-        await self._start(Run(f"cancel {order_id}", order_id=order_id), self.pipeline.cancel(order_id))
+        await self.start(Step(f"cancel {order_id}", order_id=order_id), self.pipeline.cancel(order_id))
 
     def _relay(self, *, twice: bool = False) -> None:
         if self.outbox.waiting:
             message = self.rng.choice(self.outbox.waiting)
-            self._say("published", message.envelope.id, message.envelope.type)
+            self.say("published", message.envelope.id, message.envelope.type)
             if message.topic == "notifications":
                 self.told[message.envelope.order_id].add(message.envelope.id)
             else:
@@ -280,33 +207,16 @@ class Checkout:
         if self.queued:
             message = self.rng.choice(self.queued)
             name = f"{message.envelope.type} {message.envelope.id} of {message.envelope.order_id}"
-            await self._start(Run(name, message), self._handle(message))
+            await self.start(Step(name, message), self._handle(message))
 
     async def _handle(self, message: Message) -> None:
         await self.pipeline.handlers.of(message.topic)(message.envelope)
 
-    async def _start(self, run: Run, work: Coroutine[Any, Any, Any]) -> None:
-        self._say("starts", run.name)
-        self.runs.append(run)
-        await self.gates.start(run, work)
-        self._reap(run)
-
-    async def _finish(self, run: Run) -> None:
-        while run.task is not None and not run.task.done():
-            await self.gates.go_on(run)
-        self._reap(run)
-
-    def _reap(self, run: Run) -> None:
-        if run.task is None or not run.task.done():
-            return
-        if run in self.runs:
-            self.runs.remove(run)
-        error = run.task.exception()
-        self._say("done" if error is None else f"ended by {error!r}", run.name)
+    def ended(self, run: Step, error: BaseException | None) -> None:
         if isinstance(error, Reject):
             self.dead.append(str(error))
         elif error is None:
-            if isinstance(created := run.task.result(), Order):
+            if isinstance(created := run.result, Order):
                 self.told_of.append(created.id)
             if run.message in self.queued and self.rng.random() < 0.9:  # or its acknowledgement was lost
                 self.queued.remove(run.message)
@@ -317,23 +227,18 @@ class Checkout:
 
     async def _come_to_rest(self) -> None:
         for _ in range(30):
-            while self.runs:
-                await self._finish(self.runs[0])
+            await self.finish_all()
             while self.outbox.waiting:
                 self._relay()
             if self.queued:
                 for _ in range(3 * len(self.queued)):
                     await self._deliver()
-                    while self.runs:
-                        await self._finish(self.runs[0])
+                    await self.finish_all()
                 continue
             self.pipeline.clock.now += timedelta(hours=2)
             if not await self.pipeline.sweep.sweep():
                 return
         raise AssertionError("it does not come to rest")
-
-    def _say(self, *words: str) -> None:
-        self.log.append(" ".join(words))
 
     def _check_always(self) -> None:
         assert not self.dead, self.dead
@@ -370,12 +275,11 @@ class Checkout:
 @asynccontextmanager
 async def open_checkout(database: Path, rng: Random) -> AsyncIterator[Checkout]:
     """A checkout on an empty, migrated database in a file. What still runs in the end is killed."""
-    gates = Gates()
-    async with GatedDatabase(database, gates) as opened:
-        checkout = Checkout(opened, gates, rng)
+    async with GatedDatabase(database) as opened:
+        checkout = Checkout(opened, rng)
         try:
             yield checkout
         finally:
             for run in checkout.runs:
-                await gates.kill(run)
+                await run.kill()
             await checkout.pipeline.watches.close()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -23,6 +21,7 @@ from shop_services.product.wiring import MIGRATIONS
 from shop_services.runtime.errors import NotFound
 from shop_services.storage import Database, KeptReply, Replies, migrate
 from tests.simulation.behind import open_world, prepare
+from tests.simulation.runs import story
 
 STEPS = 200
 
@@ -43,28 +42,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-_numbers = count()
-
-
 def run(prepared: Path, rng: Random) -> list[str]:
     """Simulate one catalog; returns what happened."""
-    path = prepared.with_name(f"{next(_numbers)}.db")
-    shutil.copy(prepared, path)
-    log: list[str] = []
 
-    async def simulate() -> None:
+    async def simulate(path: Path, log: list[str]) -> None:
         async with open_world(path, rng) as world:
             world.log = log
             await world.simulate(STEPS)
 
-    try:
-        asyncio.run(simulate())
-    except BaseException:
-        print("\n".join(log))  # noqa: T201 - the story of the failure
-        raise
-    finally:
-        path.unlink()
-    return log
+    return story(prepared, simulate)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from shop_services.order.wiring import MIGRATIONS
 from shop_services.storage import Database, migrate
 from tests.simulation.checkout import Checkout, open_checkout
+from tests.simulation.runs import story
 from tests.unit.services.order.fake_stock import FakeStock
 
 STEPS = 150
@@ -36,30 +35,17 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-_numbers = count()
-
-
 def run(empty: Path, rng: Random, mutate: Mutation | None = None) -> list[str]:
     """Simulate one checkout; returns what happened."""
-    path = empty.with_name(f"{next(_numbers)}.db")
-    shutil.copy(empty, path)
-    log: list[str] = []
 
-    async def simulate() -> None:
+    async def simulate(path: Path, log: list[str]) -> None:
         async with open_checkout(path, rng) as checkout:
             checkout.log = log
             if mutate is not None:
                 mutate(checkout)
             await checkout.simulate(STEPS)
 
-    try:
-        asyncio.run(simulate())
-    except BaseException:
-        print("\n".join(log))  # noqa: T201 - the story of the failure
-        raise
-    finally:
-        path.unlink()
-    return log
+    return story(empty, simulate)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
