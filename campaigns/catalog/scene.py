@@ -12,16 +12,16 @@ from functools import partial
 from pathlib import Path
 
 import grpc_registry
-from campaigns.checkout.servers import Broker, DatabaseServer
 from campaigns.faults import Kind, Victim
 from campaigns.processes import Process, part_of
+from campaigns.servers import Broker, DatabaseServer, SharedCache
 from grpc_registry import Registry
 from shop_services.launch.commands import service_command
 from shop_services.launch.program import Part
 from shop_services.launch.readiness import Instances, wait_ready
 from shop_services.launch.supervisor import Child, Supervisor
 from shop_services.runtime.settings import Settings
-from tests.servers import Etcd, Valkey, free_port
+from tests.servers import Etcd, free_port
 
 READY_WITHIN = 90.0
 INSTANCES = 3
@@ -55,32 +55,6 @@ class Replica(Process):
             killed = await super().suffer(kind, seconds)
             await self._back()
         return killed
-
-
-class SharedCache(Valkey):
-    """A Valkey that keeps nothing over its death."""
-
-    name = "valkey"
-    weights: Mapping[Kind, float] = {Kind.KILL: 2.0, Kind.FREEZE: 1.0}
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self._suffering = asyncio.Lock()
-
-    async def suffer(self, kind: Kind, seconds: float) -> bool:
-        """Be away, or stand still, for so many seconds. One that suffers already is left alone."""
-        if self._suffering.locked() or not self.running:
-            return False
-        async with self._suffering:
-            if kind is Kind.FREEZE:
-                await asyncio.to_thread(self.pause)
-                await asyncio.sleep(seconds)
-                self.resume()
-            else:
-                await asyncio.to_thread(self.kill)
-                await asyncio.sleep(seconds)
-                await asyncio.to_thread(self.start)
-        return True
 
 
 @contextlib.asynccontextmanager

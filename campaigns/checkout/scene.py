@@ -12,9 +12,9 @@ from pathlib import Path
 from random import Random
 
 import grpc_registry
-from campaigns.checkout.servers import Broker, Connections, DatabaseServer
 from campaigns.faults import Kind, Victim
 from campaigns.processes import Process, part_of
+from campaigns.servers import Broker, Connections, DatabaseServer
 from grpc_registry import Registry
 from shop_services.launch.commands import mail_command, service_command, worker_command, worker_name
 from shop_services.launch.embedded import MAIL

@@ -7,22 +7,19 @@ inventing names, and a slip in a name is an error where it would otherwise be a 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import get_args
 
 from shop_services.cache.domain import Namespace, size
+from shop_services.caching.arguments import MAX_TTL, SERVICE_NAMESPACE
 from shop_services.caching.bounded import Policy
 from shop_services.runtime.errors import InvalidArgument
 from shop_services.runtime.settings import SettingError
 
 VARIABLE = "SHOP_CACHE_NAMESPACES"
 MAX_NAMESPACES = 100
-MAX_TTL = 365 * 24 * 3600
-"""Seconds: the longest that a value is kept, as in cache.proto."""
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # as in cache.proto
 _TOLD = 20
 """How many names an error lists."""
 
@@ -93,7 +90,7 @@ def check_fits(space: Namespace, key: str, value: bytes, field: str) -> None:
 def _namespace(part: str, defaults: Namespace) -> Namespace:
     name, equals, rules = part.partition("=")
     name = name.strip()
-    if not equals or not _NAME.fullmatch(name):
+    if not equals or not SERVICE_NAMESPACE.fullmatch(name):
         allowed = "NAME=POLICY, with a name of 1 to 64 letters, digits, '.', '_' or '-'"
         raise SettingError(VARIABLE, f"{part!r} is not {allowed}")
     policy, *options = (rule.strip() for rule in rules.split(","))
@@ -124,7 +121,7 @@ def _nanoseconds(place: str, text: str) -> int:
     except ValueError:
         seconds = math.nan
     if not 1e-9 <= seconds <= MAX_TTL:
-        raise SettingError(VARIABLE, f"{place} {text!r} is not seconds, more than 0 and at most {MAX_TTL:,}")
+        raise SettingError(VARIABLE, f"{place} {text!r} is not seconds, more than 0 and at most {MAX_TTL:,.0f}")
     return round(seconds * 1e9)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from shop_services.caching.errors import InvalidKey, InvalidTtl, ValueTooLarge
@@ -10,6 +11,9 @@ MAX_KEY_BYTES: Final = 1024
 """Bytes of a key as UTF-8, without the namespace."""
 
 MAX_NAMESPACE_BYTES: Final = 128
+
+SERVICE_NAMESPACE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What a namespace of the cache service may be called, as in cache.proto."""
 
 MAX_TTL: Final = 365 * 86_400.0
 """Seconds: a year. Longer is most likely a moment, or milliseconds, by mistake; None has no end."""

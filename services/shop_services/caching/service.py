@@ -7,7 +7,6 @@ each. If an owner dies, its keys are missed, and are another's from then on.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -21,7 +20,14 @@ from google.protobuf.duration_pb2 import Duration
 from grpc_balancer import Channel
 from shop.cache.v1 import cache_pb2 as pb
 from shop.cache.v1.cache_pb2_grpc import CacheServiceStub
-from shop_services.caching.arguments import MAX_KEY_BYTES, MAX_VALUE_BYTES, check_namespace, shortened, whole_number
+from shop_services.caching.arguments import (
+    MAX_KEY_BYTES,
+    MAX_VALUE_BYTES,
+    SERVICE_NAMESPACE,
+    check_namespace,
+    shortened,
+    whole_number,
+)
 from shop_services.caching.backend import MISS, Backend
 from shop_services.caching.counts import Counts
 from shop_services.caching.errors import CacheError, CacheUnavailable, InvalidKey, KeyExists, ValueTooLarge
@@ -41,7 +47,6 @@ _BATCH_BYTES = 3 * 1024 * 1024  # values in a call, whose message has at most 4 
 _CLEAR_SECONDS = 5.0  # a second for some million values
 _PART = 0.8  # of a command's time, for each of its calls: so that those that were answered still count
 _AT_ONCE = 1e-9  # seconds: the shortest time to live that there is
-_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # as in cache.proto
 
 
 class ServiceCache(Backend):
@@ -76,7 +81,7 @@ class ServiceCache(Backend):
             InvalidKey: no namespace of the service can have that name.
             InvalidTtl: `ttl` is not one.
         """
-        if not _NAMESPACE.fullmatch(check_namespace(namespace)):
+        if not SERVICE_NAMESPACE.fullmatch(check_namespace(namespace)):
             raise InvalidKey(f"namespace {shortened(namespace)}: 1 to 64 letters, digits, '.', '_' or '-'")
         super().__init__(
             serializer=serializer or JsonSerializer(),

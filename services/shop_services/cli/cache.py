@@ -17,9 +17,6 @@ import structlog
 
 from grpc_registry import Instance, RegistryError
 from shop.cache.v1.cache_pb2 import EvictionPolicy, GetStatsRequest, NamespaceStats
-from shop.cache.v1.cache_pb2_grpc import CacheServiceStub
-from shop_services.caching.direct import direct_channel
-from shop_services.caching.ring import SERVICE
 from shop_services.cli.tables import print_table
 from shop_services.runtime.settings import Settings
 
@@ -80,7 +77,9 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 async def _ask_all(settings: Settings, namespace: str) -> list[_Answer]:
-    from shop_services.runtime.serve import connect  # with what servers need: slow for `shop --help`
+    # With a balancer, and what servers need: slow for `shop --help`.
+    from shop_services.caching.ring import SERVICE
+    from shop_services.runtime.serve import connect
 
     async with connect(settings) as registry:
         listed = [listing.instance for listing in await registry.list(SERVICE)]
@@ -88,6 +87,9 @@ async def _ask_all(settings: Settings, namespace: str) -> list[_Answer]:
 
 
 async def _ask(instance: Instance, namespace: str) -> _Answer:
+    from shop.cache.v1.cache_pb2_grpc import CacheServiceStub
+    from shop_services.caching.direct import direct_channel
+
     async with direct_channel(instance) as channel:
         try:
             told = await CacheServiceStub(channel).GetStats(GetStatsRequest(namespace=namespace), timeout=_SECONDS)

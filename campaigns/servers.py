@@ -1,4 +1,4 @@
-"""The servers that are broken along with the shop: the broker, and where there is one the database server."""
+"""The servers that are broken along with the shop: the broker, the database server, the cache that is shared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,11 +16,38 @@ from campaigns.faults import Kind
 from shop_services.launch.nats import nats_binary, nats_command
 from shop_services.runtime.errors import Unavailable
 from shop_services.storage import Database
-from tests.servers import Postgres, ServerProcess, free_port
+from tests.servers import Postgres, ServerProcess, Valkey, free_port
 from tests.servers.process import exchange
 
 
-class Broker(ServerProcess):
+class Breakable(ServerProcess):
+    """A server that is broken for a while, and comes back. What suffers, or is starting, is left alone."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._suffering = asyncio.Lock()
+
+    async def suffer(self, kind: Kind, seconds: float) -> bool:
+        """Be broken, unless it is already; how often it was is for the caller to count."""
+        if self._suffering.locked() or not self.running:
+            return False
+        async with self._suffering:
+            await self.endure(kind, seconds)
+        return True
+
+    async def endure(self, kind: Kind, seconds: float) -> None:
+        """Be killed, and started again with its store after so many seconds; or stand still for as long."""
+        if kind is Kind.FREEZE:
+            await asyncio.to_thread(self.pause)
+            await asyncio.sleep(seconds)
+            self.resume()
+        else:
+            await asyncio.to_thread(self.kill)
+            await asyncio.sleep(seconds)
+            await asyncio.to_thread(self.start)
+
+
+class Broker(Breakable):
     """The NATS server that `shop up` starts."""
 
     name = "nats-server"
@@ -28,7 +56,6 @@ class Broker(ServerProcess):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._port = free_port()
-        self._suffering = asyncio.Lock()
 
     @property
     def url(self) -> str:
@@ -40,18 +67,8 @@ class Broker(ServerProcess):
     def ready(self) -> bool:
         return exchange(self._port, b"").startswith(b"INFO ")
 
-    async def suffer(self, kind: Kind, seconds: float) -> bool:
-        """Be killed, and started again with its store after so many seconds. One that is starting is left alone."""
-        if self._suffering.locked() or not self.running:
-            return False
-        async with self._suffering:
-            await asyncio.to_thread(self.kill)
-            await asyncio.sleep(seconds)
-            await asyncio.to_thread(self.start)
-        return True
 
-
-class DatabaseServer(Postgres):
+class DatabaseServer(Breakable, Postgres):
     """A PostgreSQL that keeps over a crash of its own, if not of the machine, what it has committed.
 
     It crashes by SIGQUIT: all its processes end at once, and the next start recovers from the log. A `kill -9` of the
@@ -62,26 +79,25 @@ class DatabaseServer(Postgres):
     weights: Mapping[Kind, float] = {Kind.KILL: 0.3}
     stop_signal = signal.SIGQUIT
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._suffering = asyncio.Lock()
-
     def command(self) -> Sequence[str]:
         return [*super().command(), "-c", "synchronous_commit=on", "-c", "full_page_writes=on"]
 
-    async def suffer(self, kind: Kind, seconds: float) -> bool:
-        """Crash, and be started again at once. One that is starting is left alone."""
-        if self._suffering.locked() or not self.running:
-            return False
-        async with self._suffering:
-            await asyncio.to_thread(self.stop)
-            await asyncio.to_thread(self.start)
-        return True
+    async def endure(self, kind: Kind, seconds: float) -> None:
+        """Crash, and be started again at once."""
+        await asyncio.to_thread(self.stop)
+        await asyncio.to_thread(self.start)
 
     def dump(self, url: str, file: Path) -> None:
         """Write all that a database holds into `file`, as SQL; an empty file if that cannot be done any more."""
         command = [str(self._binaries / "pg_dump"), f"--file={file}", url.replace("+asyncpg", "")]
         subprocess.run(command, check=False, capture_output=True, timeout=120)  # noqa: S603 - of our own making
+
+
+class SharedCache(Breakable, Valkey):
+    """A Valkey that keeps nothing over its death."""
+
+    name = "valkey"
+    weights: Mapping[Kind, float] = {Kind.KILL: 2.0, Kind.FREEZE: 1.0}
 
 
 class Connections:
