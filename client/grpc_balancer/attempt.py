@@ -14,7 +14,11 @@ from grpc_balancer.dispatcher import Dispatcher
 from grpc_balancer.endpoint import Endpoint, Line
 from grpc_balancer.failure import answer_of, outcome_of
 from grpc_balancer.load import Handle, Outcome
-from grpc_balancer.retry import PUSHBACK, pushback
+from grpc_balancer.retry import NEVER, PUSHBACK, pushback
+
+HASTE = 0.1
+"""Seconds. That an attempt had no more time than this says more of its caller than of the endpoint: whoever may choose
+deadlines for others to call with, as the clients of a gateway, could else eject each instance by impossible ones."""
 
 
 class Attempt(Handle):
@@ -97,15 +101,20 @@ class Attempt(Handle):
             call.attempt_goes_alone(self)
 
     def _report(self, code: StatusCode | None, native: Any) -> None:
-        elapsed = self._elapsed(self._dispatcher.clock() - self.started)
+        took = self._dispatcher.clock() - self.started
+        elapsed = self._elapsed(took)
         if code is StatusCode.OK:
             self._dispatcher.finished(self.endpoint, Outcome.SUCCEEDED, elapsed)
         else:
             details = answer_of(native.details()) or ""
-            self._dispatcher.finished(self.endpoint, self._outcome(code, details), elapsed, details)
+            self._dispatcher.finished(self.endpoint, self._outcome(code, details, native, took), elapsed, details)
 
-    def _outcome(self, code: StatusCode | None, details: str) -> Outcome:
+    def _outcome(self, code: StatusCode | None, details: str, native: Any, took: float) -> Outcome:
         outcome = outcome_of(code, details)
+        if code is StatusCode.DEADLINE_EXCEEDED and took < HASTE:
+            return Outcome.UNKNOWN
+        if outcome is Outcome.FAILED and (said := pushback_of(native)) is not None and said is not NEVER:
+            return Outcome.BUSY  # else the more there is to do for all, the fewer of them would do it
         return self.lost if outcome is Outcome.UNKNOWN and self.lost is not None else outcome
 
     def _elapsed(self, elapsed: float) -> float | None:

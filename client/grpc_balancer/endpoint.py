@@ -6,7 +6,8 @@ not wait for them.
 
 Retries go over a second channel, made for the first of them. C-core repeats by itself what it knows that no server has
 seen, and a channel that does so removes `grpc-previous-rpc-attempts` from our metadata, since it counts for itself. So
-first attempts have a channel that does (a server that stops costs them nothing), and retries have one that does not.
+first attempts have a channel that does (a GOAWAY that turns them away costs them nothing), and retries have one that
+does not.
 """
 
 from __future__ import annotations

@@ -40,13 +40,12 @@ _BLAMED = frozenset(
         StatusCode.DATA_LOSS,
         StatusCode.DEADLINE_EXCEEDED,
         StatusCode.INTERNAL,
-        StatusCode.RESOURCE_EXHAUSTED,
         StatusCode.UNAVAILABLE,
         StatusCode.UNKNOWN,
     }
 )
-"""Statuses that Envoy counts as 5xx, less UNIMPLEMENTED, which all instances of a version share, and with
-RESOURCE_EXHAUSTED, by which a server says that it has too much to do."""
+"""Statuses that Envoy counts as 5xx, less UNIMPLEMENTED, which all instances of a version share. RESOURCE_EXHAUSTED
+(HTTP's 429) is none: callers who use up a quota, or send too large a message, could eject every instance by it."""
 
 
 def outcome_of(code: StatusCode | None, details: str | None) -> Outcome:

@@ -38,8 +38,9 @@ _HEALTHY: Verdict = (ChannelConnectivity.READY, "")
 class HealthWatch:
     """Follows the health of `service` at the server to which `channel` leads, while it is told that there is one.
 
-    `verdict` is READY if the server says that it serves, TRANSIENT_FAILURE if it says anything else or the stream
-    broke, CONNECTING until the first answer. `on_change` is called when the server or the stream changed it.
+    `verdict` is READY if the server says that it serves, TRANSIENT_FAILURE if it says anything else or does not answer,
+    CONNECTING until the first answer, and when a stream that was answered breaks, until the next. `on_change` is called
+    when the server or the stream changed it.
     """
 
     def __init__(self, channel: grpc.aio.Channel, service: str, on_change: Callable[[], object], rng: Random) -> None:
@@ -101,16 +102,19 @@ class HealthWatch:
                 reason = f"the health check failed: {error.code().name}: {error.details()}"
             finally:
                 call.cancel()
-            # gRFC A17: "If the Watch() call returns any other status, the subchannel will transition to [...]
-            # TRANSIENT_FAILURE and will retry the call."
-            self._say((ChannelConnectivity.TRANSIENT_FAILURE, reason))
             if answered_at is not None:
                 # gRFC A17: "When the client receives a message from the server on a given call, the backoff state is
                 # reset, so the next attempt will occur immediately". Not so if all of it took no time: a server that
                 # answers and hangs up would be asked again and again.
                 pause = _FIRST_PAUSE
                 if clock() - answered_at >= _FIRST_PAUSE:
+                    # Nothing speaks against the server. A connection that has reached its greatest age ends so when
+                    # there is a new one already, and calls that find no other endpoint had better wait than fail.
+                    self._say(_NO_ANSWER_YET)
                     continue
+            # gRFC A17: "If the Watch() call returns any other status, the subchannel will transition to [...]
+            # TRANSIENT_FAILURE and will retry the call."
+            self._say((ChannelConnectivity.TRANSIENT_FAILURE, reason))
             await asyncio.sleep(pause * self._rng.uniform(1 - _JITTER, 1 + _JITTER))
             pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 

@@ -43,6 +43,7 @@ class Outcome(enum.Enum):
 
     SUCCEEDED = "it answered, be it that the application refuses the request"
     FAILED = "it failed, in a way for which a server, its load or its connection may be to blame"
+    BUSY = "it has too much to do, and says when to come back"
     UNKNOWN = "the caller gave up first"
 
 
@@ -90,7 +91,7 @@ class Load:
         A long stream is no slow answer: give None for it.
         """
         now = self.clock()
-        if outcome is Outcome.FAILED:
+        if outcome in (Outcome.FAILED, Outcome.BUSY):
             self.failures = min(self.penalty + 1, MOST_PENALTY)
             self._failed_at = now
         # An answer would have taken longer than what was not answered, nobody knows how much: that can raise an

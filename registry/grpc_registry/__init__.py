@@ -21,6 +21,7 @@ from grpc_registry.errors import (
     RegistryError,
     RegistryRefused,
     RegistryUnavailable,
+    ServerEnded,
     UnknownConfig,
     UnknownInstance,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "RegistryUnavailable",
     "Resolution",
     "Resolver",
+    "ServerEnded",
     "Snapshot",
     "State",
     "TlsFiles",

@@ -37,3 +37,7 @@ class UnknownInstance(RegistryError, LookupError):
 
 class UnknownConfig(RegistryError, LookupError):
     """The service asked for has no service config; nothing was changed."""
+
+
+class ServerEnded(RegistryError):
+    """A server that was registered takes no calls any more, and it was not its lifecycle that stopped it."""

@@ -3,8 +3,16 @@
     bind (the caller) → start → health SERVING → register → … → draining → health NOT_SERVING → deregister → stop
 
 The drain, begun by SIGTERM, SIGINT, `Lifecycle.drain` or the end of the block, loses no call: clients first learn to
-pick other instances, and are given time to, and then the calls that still run are waited for. It goes on without a
-registry that does not answer, and every wait in it is bounded. A second signal stops the server at once.
+pick other instances, and are given time to, and then the calls that still run are waited for. A call that comes once
+the server has begun to stop is lost: gRPC's core (1.85.1) ends it as CANCELLED. If the registry does not answer, the
+time to notice is given after NOT_SERVING, by which alone clients can tell then. Every wait in it is bounded. A second
+signal stops the server at once.
+
+A server can also end by itself: an exception in the loop in which `grpc.aio` takes calls closes its ports, and leaves a
+process that lives, keeps its lease and serves nobody (1.85.1; `wait_for_termination` goes on waiting). So a
+`grpc.aio.Server` is looked at once a second. If it takes no calls any more it leaves the registry, and `Lifecycle.wait`
+raises `ServerEnded`: let that end the process, for its supervisor to restart. A server that somebody stopped past its
+lifecycle looks the same, so calls that still run are left to whoever stopped it until the block is left.
 
 `meshctl drain` is something else: an operator takes an instance out of rotation, and may put it back with `undrain`.
 The process then goes on as before, and stays healthy; only its registration says `draining`.
@@ -21,8 +29,11 @@ import signal
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
 from typing import Any, Protocol
 
+import grpc.aio
+
 from grpc_registry.arguments import check_seconds
 from grpc_registry.contract import Registrar, Registration
+from grpc_registry.errors import ServerEnded
 from grpc_registry.instance import Instance, State, check_instance
 from grpc_registry.waiting import first_of, stop
 
@@ -33,6 +44,12 @@ logger = logging.getLogger(__name__)
 _TELL_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 _LAST_TRY_SECONDS = 0.5
+
+# Of the propagation delay, what clients have after NOT_SERVING whom the registry should have told, and did not reach.
+# It comes on a connection that stands, so that milliseconds do.
+_LATE_PART = 0.1
+
+_LOOK_SECONDS = 1.0  # between two looks at the server: nobody is told of its end
 
 _HEALTH_SERVING = 1  # grpc.health.v1: HealthCheckResponse.ServingStatus.SERVING
 
@@ -76,17 +93,25 @@ class Lifecycle:
         self._propagation_delay = propagation_delay
         self._grace = grace
         self._drain_task: asyncio.Task[None] | None = None
+        self._watch_task: asyncio.Task[None] | None = None
+        self._ended_by_itself = False
         self._stopped = asyncio.Event()
         self._hurry = asyncio.Event()
 
     async def wait(self) -> None:
-        """Return when the server was drained and has stopped, whatever began that."""
+        """Return when the server was drained and has stopped, whatever began that.
+
+        Raises:
+            ServerEnded: nothing began it but the server, which took no calls any more.
+        """
         await self._stopped.wait()
+        if self._ended_by_itself:
+            raise ServerEnded("the server ended by itself, or was stopped past its lifecycle")
 
     async def drain(self) -> None:
         """Drain, stop the server, and return when it has stopped. Whoever asks second waits for the same drain."""
         self.begin_drain()
-        await self.wait()
+        await self._stopped.wait()
 
     def begin_drain(self) -> None:
         """Begin to drain, unless that has begun; returns at once."""
@@ -99,33 +124,51 @@ class Lifecycle:
         self._hurry.set()
         self.begin_drain()
 
+    def begin_watch(self) -> None:
+        """Drain, from now on, as soon as the server, which was started, takes no calls any more."""
+        self._watch_task = asyncio.create_task(self._watch(), name="grpc_registry server")
+
     async def close(self) -> None:
         """Drain if nobody did; leaves nothing running, even when it is cancelled."""
         self.begin_drain()
         try:
-            await self.wait()
+            await self._stopped.wait()
         finally:
-            if self._drain_task is not None:
-                await stop(self._drain_task)
+            await stop(*(task for task in (self._watch_task, self._drain_task) if task is not None))
             await self._server.stop(None)
+
+    async def _watch(self) -> None:
+        while _takes_calls(self._server):  # noqa: ASYNC110 - there is no event: nobody is told
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self.phase is Phase.SERVING:
+            logger.error("the server takes no calls any more: leaving the registry")
+            self._ended_by_itself = True
+            self.begin_drain()
 
     async def _drain(self) -> None:
         try:
             await first_of(self._drain_gently(), self._until_hurry())
         finally:
-            await self._server.stop(None)
+            if self._hurry.is_set() or not self._ended_by_itself:
+                await self._server.stop(None)
             await self._leave(_LAST_TRY_SECONDS)  # nothing is left to do here after a gentle drain
             self.phase = Phase.STOPPED
             self._stopped.set()
 
     async def _drain_gently(self) -> None:
         logger.info("draining")
-        await _each(_TELL_SECONDS, (registration.update(state=State.DRAINING) for registration in self.registrations))
-        await asyncio.sleep(self._propagation_delay)
+        tell = (registration.update(state=State.DRAINING) for registration in self.registrations)
+        told = await _each(_TELL_SECONDS, tell)
+        if told:
+            await asyncio.sleep(self._propagation_delay)
         if self._health is not None:
             await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(self._propagation_delay * (_LATE_PART if told else 1))
         await self._leave(_CLOSE_SECONDS)
-        await self._server.stop(self._grace)
+        if self._ended_by_itself and isinstance(self._server, grpc.aio.Server):
+            await self._server.wait_for_termination(self._grace)
+        else:
+            await self._server.stop(self._grace)
 
     async def _leave(self, seconds: float) -> None:
         await _each(seconds, (registration.close() for registration in self.registrations))
@@ -156,8 +199,9 @@ async def serving(
     Args:
         health: a `grpc_health.v1.health.aio.HealthServicer` that was added to the server. The server's own status (the
             empty name) is set SERVING before it is registered; a drain sets every status NOT_SERVING.
-        propagation_delay: seconds between telling clients to pick others and telling those that still come to go. A
-            watch delivers in milliseconds; the default of 1 leaves room for a slow client.
+        propagation_delay: seconds between telling clients to pick others, by the registry or else by health, and
+            telling those that still come to go. A watch delivers in milliseconds; the default of 1 leaves room for a
+            slow client.
         grace: seconds that running calls are given to finish.
         signals: what begins a drain, handled by the running loop, in the main thread; empty to handle none.
 
@@ -176,6 +220,7 @@ async def serving(
     lifecycle = Lifecycle(server, health, propagation_delay=propagation_delay, grace=grace)
     with _handled(signals, lifecycle):
         await server.start()
+        lifecycle.begin_watch()
         try:
             if health is not None:
                 await health.set("", _HEALTH_SERVING)
@@ -186,16 +231,26 @@ async def serving(
             await lifecycle.close()
 
 
+def _takes_calls(server: Server) -> bool:
+    """Whether it does, as far as can be seen: a `grpc.aio.Server` has that in a private part, others are not asked."""
+    core = getattr(server, "_server", None) if isinstance(server, grpc.aio.Server) else None
+    is_running = getattr(core, "is_running", None)
+    return not callable(is_running) or bool(is_running())
+
+
 @contextlib.contextmanager
 def _handled(signals: Iterable[signal.Signals], lifecycle: Lifecycle) -> Generator[None, None, None]:
     """The first signal drains, the second stops at once; afterwards they mean what they meant before."""
     loop = asyncio.get_running_loop()
+    again = False
 
     def received() -> None:
-        if lifecycle.phase is Phase.SERVING:
-            lifecycle.begin_drain()
-        else:
+        nonlocal again
+        if again:
             lifecycle.stop_now()
+        else:
+            lifecycle.begin_drain()  # unless that has begun, by whatever
+        again = True
 
     with contextlib.ExitStack() as stack:
         for number in signals:
@@ -205,17 +260,18 @@ def _handled(signals: Iterable[signal.Signals], lifecycle: Lifecycle) -> Generat
         yield
 
 
-async def _each(seconds: float, steps: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Await all `steps`, for at most `seconds`; what fails or takes longer is logged and left."""
+async def _each(seconds: float, steps: Iterable[Coroutine[Any, Any, None]]) -> bool:
+    """Await all `steps`, for at most `seconds`; what fails or takes longer is logged and left. Whether none was."""
     tasks = [asyncio.ensure_future(step) for step in steps]
     if not tasks:
-        return
+        return True
     try:
         done, late = await asyncio.wait(tasks, timeout=seconds)
     finally:
         await stop(*tasks)
-    for task in done:
-        if (error := task.exception()) is not None:
-            logger.warning("draining goes on without the registry: %s", error)
+    errors = [error for task in done if (error := task.exception()) is not None]
+    for error in errors:
+        logger.warning("draining goes on without the registry: %s", error)
     if late:
         logger.warning("draining goes on without the registry: no answer within %g s", seconds)
+    return not errors and not late

@@ -29,6 +29,7 @@ from random import Random
 from typing import Any
 
 from grpc_registry.backoff import Backoff
+from grpc_registry.errors import ServerEnded
 from grpc_registry.waiting import first_of
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,9 @@ Main = Callable[[int], Coroutine[Any, Any, object]]
 KILLED = 130
 """The exit code after a second signal, as shells have it."""
 
+_LOST_SERVER = 75
+"""The exit code of a worker that let `ServerEnded` out; EX_TEMPFAIL, as sysexits has it: start it again."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _RAN_WELL = 30.0
 """Seconds after which a run counts as good: the pauses begin anew, and a failure is none of the start."""
@@ -48,8 +52,8 @@ def run(main: Main, number: int, *, drain_seconds: float = 30.0) -> int:
     """Run `main(0)` to `main(number - 1)`, each in a process of its own, until SIGTERM or SIGINT.
 
     A worker that dies is started again, after 0.2 s at first and 10 s at most. One that returns has done its work, and
-    `run` returns when all have. One that fails (by an exception, say) within 30 s of its very first start would fail
-    again: then the others drain.
+    `run` returns when all have. One that fails (by an exception, say, but for `ServerEnded`) within 30 s of its very
+    first start would fail again: then the others drain.
 
     The first signal is passed on to all workers as SIGTERM, on which `grpc_registry.serving` drains; a second one kills
     them. If this process dies, its workers drain.
@@ -99,12 +103,13 @@ class _Worker:
                 return code in (0, -signal.SIGTERM)  # one that was still importing just ends
             if time.monotonic() - began >= _RAN_WELL:
                 backoff.reset()
-            elif starts == 1 and code > 0:
+            elif starts == 1 and code > 0 and code != _LOST_SERVER:  # which one call may have done
                 raise _FailedStart(f"{ended} as soon as it was started")
             pause = backoff.next()
             logger.warning("%s; it is started again in %.1f s", ended, pause)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asked.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await asked.wait()
         return True
 
     def signal(self, number: signal.Signals) -> None:
@@ -213,7 +218,11 @@ def _work(main: Main, index: int, drain_seconds: float) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, args=(drain_seconds,), name="end with parent", daemon=True).start()
-    asyncio.run(main(index))
+    try:
+        asyncio.run(main(index))
+    except ServerEnded as error:
+        logger.error("%s", error)
+        sys.exit(_LOST_SERVER)
 
 
 def _end_with_parent(drain_seconds: float) -> None:

@@ -75,26 +75,37 @@ class Session:
     async def _hold_one(self) -> None:
         sent = asyncio.get_running_loop().time()
         lease = await leases.grant(self._connection, self._ttl)
-        self.lease = lease
-        self._changes.tell()
+        ttl = lease.ttl
         try:
-            await first_of(self._keep_alive(lease, sent), self.until_lost(lease))
+            if asyncio.get_running_loop().time() > sent + ttl / _KEEP_ALIVES_PER_TTL:
+                # The answer was long under way, as one that was held back by an outage: what is registered under this
+                # lease could be gone at once, so nothing is until it has its full time again.
+                sent, ttl = await self._kept(lease, sent, ttl, due=sent)
+            self.lease = lease
+            self._changes.tell()
+            await first_of(self._keep_alive(lease, sent, ttl), self.until_lost(lease))
         except LeaseGone as error:
             logger.warning("%s: registering again", error)
         finally:
             self._let_go(lease)
 
-    async def _keep_alive(self, lease: Lease, sent: float) -> None:
+    async def _keep_alive(self, lease: Lease, sent: float, ttl: int) -> None:
         """Raises `LeaseGone` when the lease is lost."""
-        ttl = lease.ttl
         while True:
-            deadline = sent + ttl
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await asyncio.sleep(ttl / _KEEP_ALIVES_PER_TTL * self._rng.uniform(0.8, 1.0))
-                    sent, ttl = await self._one_sign(lease)
-            except TimeoutError:
-                raise LeaseGone(f"lease {lease.id:x} was not acknowledged within its {ttl} s") from None
+            pause = ttl / _KEEP_ALIVES_PER_TTL * self._rng.uniform(0.8, 1.0)
+            sent, ttl = await self._kept(lease, sent, ttl, due=sent + pause)
+
+    async def _kept(self, lease: Lease, sent: float, ttl: int, *, due: float) -> tuple[float, int]:
+        """Keep alive at `due`, on the loop's clock, what lives for `ttl` seconds from `sent`; the same two, renewed.
+
+        Raises `LeaseGone` when nothing was acknowledged in that time.
+        """
+        try:
+            async with asyncio.timeout_at(sent + ttl):
+                await asyncio.sleep(due - asyncio.get_running_loop().time())
+                return await self._one_sign(lease)
+        except TimeoutError:
+            raise LeaseGone(f"lease {lease.id:x} was not acknowledged within its {ttl} s") from None
 
     async def _one_sign(self, lease: Lease) -> tuple[float, int]:
         """Keep the lease alive once, with as many tries as it takes; when that was sent, and the seconds it bought."""

@@ -64,6 +64,31 @@ async def scripted() -> AsyncIterator[list[ScriptedServer]]:
         await server.stop()
 
 
+async def test_who_sheds_load_is_not_ejected(scripted: list[ScriptedServer], resolver: ManualResolver) -> None:
+    """A server that fails its calls and says when to come back gets fewer of them, and is never left out."""
+    for server in scripted:
+        server.fails(Fail(trailing=(("grpc-retry-pushback-ms", "100"),)), times=20)
+    resolver.push(snapshot(1, *(server.instance() for server in scripted)))
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=QUICK) as channel:
+        await all_connected(channel)
+        assert set(await answers(channel, 30)) == {StatusCode.UNAVAILABLE}
+        assert left_out(channel) == {}
+
+
+@pytest.mark.parametrize(("timeout", "ejected"), [(0.01, False), (0.15, True)])
+async def test_an_impossible_deadline_is_its_callers_doing(
+    scripted: list[ScriptedServer], resolver: ManualResolver, timeout: float, ejected: bool
+) -> None:
+    """An endpoint that misses deadlines is ejected, but not for those that leave it no time."""
+    scripted[1].fails(Fail(StatusCode.OK, after=30), times=20)
+    resolver.push(snapshot(1, *(server.instance() for server in scripted)))
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=QUICK) as channel:
+        await all_connected(channel)
+        codes = await asyncio.gather(*(Echo(channel).unary_unary(b"x", timeout=timeout).code() for _ in range(18)))
+        assert codes.count(StatusCode.DEADLINE_EXCEEDED) >= 5
+        assert ("s1" in left_out(channel)) is ejected
+
+
 async def test_who_fails_is_left_alone_for_a_while(scripted: list[ScriptedServer], resolver: ManualResolver) -> None:
     """Of a server whose calls fail five are seen to, then the others have all of them, until its time is over."""
     bad = scripted[1]

@@ -8,16 +8,21 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import grpc.aio
 import pytest
 from grpc.aio import AioRpcError
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
 
 import grpc_registry
 from grpc_balancer import Channel
-from grpc_registry import Instance, Registration, State
+from grpc_registry import Instance, Lifecycle, Registration, State
+from grpc_registry.memory import MemoryRegistry, MemorySpace
 from tests.integration.client.conftest import all_connected
 from tests.integration.client.echo import Echo, EchoProcess, EchoServer
-from tests.integration.client.load import under_load
+from tests.integration.client.load import status_lost, under_load
 from tests.servers import Etcd
 
 TTL = 3
@@ -49,6 +54,38 @@ def url(request: pytest.FixtureRequest) -> str:
         return f"memory://{secrets.token_hex(4)}"
     etcd: Etcd = request.getfixturevalue("shared_etcd")
     return f"{etcd.url}/{secrets.token_hex(4)}"
+
+
+@contextlib.asynccontextmanager
+async def living(handler: EchoServer, registry: MemoryRegistry) -> AsyncIterator[Lifecycle]:
+    """A server with a health service that lives as `grpc_registry.serving` has it."""
+    server, health = grpc.aio.server(), health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_generic_rpc_handlers([handler])
+    instance = Instance("echo", f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", id=handler.name)
+    options: dict[str, Any] = {"health": health, "propagation_delay": 1.0, "signals": ()}
+    async with grpc_registry.serving(server, registry, instance, **options) as lifecycle:
+        yield lifecycle
+
+
+async def test_servers_drain_without_a_registry_and_fail_no_call() -> None:
+    """Those that watch health go elsewhere before a server stops, though the registry tells them nothing."""
+    space, handlers = MemorySpace(), [EchoServer(f"s{number}") for number in range(3)]
+    async with (
+        MemoryRegistry(space) as registry,
+        living(handlers[0], registry) as first,
+        living(handlers[1], registry) as second,
+        living(handlers[2], registry),
+        Channel("echo", registry, service_config={"healthCheckConfig": {"serviceName": ""}}) as channel,
+    ):
+        await all_connected(channel)
+        async with under_load(channel) as load:
+            await load.more(100)
+            space.go_away("maintenance")
+            for lifecycle in (first, second):
+                await lifecycle.drain()
+                await load.more(50)
+    assert [error for error in load.errors if not status_lost(error)] == []
 
 
 async def test_registered_instances_are_called(url: str, servers: list[EchoServer]) -> None:

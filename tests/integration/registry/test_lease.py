@@ -17,6 +17,7 @@ from grpc_registry import Instance, Snapshot
 from grpc_registry.arguments import MOST_TTL
 from grpc_registry.etcd.registry import EtcdRegistry
 from grpc_registry.url import EtcdUrl
+from tests.integration.client.proxy import Proxy
 from tests.integration.registry.conftest import Connect, crash
 from tests.servers import Etcd
 from tests.watching import ids, until
@@ -104,6 +105,31 @@ async def test_the_granted_ttl_counts(tmp_path: Path) -> None:
             assert registry._session.lease.ttl == 3  # type: ignore[attr-defined]
     finally:
         server.kill()
+
+
+async def test_a_lease_whose_grant_was_long_under_way_gets_its_time_first(etcd: Etcd, own: Connect) -> None:
+    """An answer that an outage held back is for a lease about to end: what is registered then stays registered."""
+    proxy = await Proxy(etcd.port).start()
+    async with (
+        grpc_registry.connect(f"etcd://127.0.0.1:{proxy.port}", ttl=2, rng=Random(1)) as registry,
+        own() as reader,
+        aclosing(reader.watch("product")) as watch,
+    ):
+        assert await registry.list("product") == []  # it is connected
+        proxy.back.freeze()
+        registration = registry.register(Instance("product", "10.0.0.1:1", id="a"))
+        async with asyncio.timeout(5):
+            while not await asyncio.to_thread(leases, etcd):
+                continue
+        await asyncio.sleep(1.5)  # before the attempt of 2 s is given up; the lease has less than half a second left
+        proxy.back.thaw()
+        await registration.wait_registered()
+        [lease] = await asyncio.to_thread(leases, etcd)
+        await until(watch, lambda snapshot: ids(snapshot) == ["a"])
+        with pytest.raises(TimeoutError):
+            await until(watch, lambda _: True, seconds=4)
+        assert await asyncio.to_thread(leases, etcd) == [lease]
+    await proxy.stop()
 
 
 async def test_a_lease_that_was_revoked_is_replaced(own: Connect, etcd: Etcd) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from grpc import ChannelConnectivity, StatusCode
 
-from grpc_balancer.failure import answer_of, local_error, never_reached, reason
+from grpc_balancer.failure import answer_of, local_error, never_reached, outcome_of, reason
+from grpc_balancer.load import Outcome
 
 REFUSED = (
     "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:37607: "
@@ -71,3 +72,9 @@ def test_our_errors_are_grpcs() -> None:
     assert (error.code(), error.details()) == (StatusCode.UNAVAILABLE, "no endpoint of 'x'")
     assert error.debug_error_string() == "grpc_balancer: no endpoint took the call"
     assert not error.trailing_metadata()
+
+
+def test_what_a_caller_can_cause_is_not_blamed_on_the_instance() -> None:
+    """A used-up quota or a message that is too large (RESOURCE_EXHAUSTED) is no failure of who says so."""
+    assert outcome_of(StatusCode.RESOURCE_EXHAUSTED, "too many attempts") is Outcome.SUCCEEDED
+    assert outcome_of(StatusCode.UNAVAILABLE, "too much to do") is Outcome.FAILED

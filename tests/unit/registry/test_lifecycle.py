@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,12 +16,21 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
-from grpc_registry import Instance, Lifecycle, Phase, State, serving
+from fuzzing.frames import http2
+from grpc_registry import Instance, Lifecycle, Phase, ServerEnded, State, serving
 from grpc_registry.memory import MemoryRegistry, MemorySpace
 from tests.watching import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+NO_METHOD = [
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    (b":path", b"/\xff\xfe"),
+    (b":authority", b"a"),
+    (b"content-type", b"application/grpc"),
+    (b"te", b"trailers"),
+]
 
 
 @dataclass
@@ -52,6 +61,16 @@ class Scene:
         async with grpc.aio.insecure_channel(self.instance.address) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             return (await stub.Check(health_pb2.HealthCheckRequest())).status
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[tuple[Any, grpc.aio.Channel]]:
+        """A client's watch of the server's health, which has read SERVING, and the channel that it is on."""
+        async with grpc.aio.insecure_channel(self.instance.address) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            watch = stub.Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == SERVING
+            yield watch, channel
+            watch.cancel()
 
     def listed(self) -> list[State]:
         return [entry.instance.state for entry in self.space.entries.values()]
@@ -109,13 +128,9 @@ async def test_a_drain_loses_no_call(scene: Scene) -> None:
 
 async def test_health_says_not_serving_before_the_server_stops(scene: Scene) -> None:
     """A client that watches health hears of the end while its connection still stands."""
-    async with scene.serving() as lifecycle, grpc.aio.insecure_channel(scene.instance.address) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        watch = stub.Watch(health_pb2.HealthCheckRequest())
-        assert (await watch.read()).status == SERVING
+    async with scene.serving() as lifecycle, scene.watching() as (watch, _):
         lifecycle.begin_drain()
         assert (await watch.read()).status == NOT_SERVING
-        watch.cancel()
 
 
 async def test_a_drain_goes_on_without_the_registry(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
@@ -125,6 +140,31 @@ async def test_a_drain_goes_on_without_the_registry(scene: Scene, caplog: pytest
         async with asyncio.timeout(5):
             await lifecycle.drain()
     assert any("draining goes on without the registry: maintenance" in message for message in caplog.messages)
+
+
+async def test_without_the_registry_clients_are_told_by_health_and_given_time(scene: Scene) -> None:
+    """NOT_SERVING is then the first that they can know, so what was on its way when it came is served."""
+    scene.let_go.set()
+    async with scene.serving(propagation_delay=0.5) as lifecycle:
+        async with scene.watching() as (watch, _):
+            scene.space.go_away("maintenance")
+            lifecycle.begin_drain()
+            assert (await watch.read()).status == NOT_SERVING
+            assert await scene.call() == b"done"
+        await lifecycle.wait()
+
+
+async def test_who_hears_of_a_drain_by_health_alone_loses_no_call(scene: Scene) -> None:
+    """A client that the registry does not reach calls until it reads NOT_SERVING, and what it has sent is served."""
+    scene.let_go.set()
+    async with scene.serving(propagation_delay=3) as lifecycle:
+        async with scene.watching() as (watch, channel):
+            lifecycle.begin_drain()
+            assert (await watch.read()).status == NOT_SERVING
+            wait: Any = channel.unary_unary("/test/Wait")
+            calls = [wait(b"") for _ in range(20)]
+            assert await asyncio.gather(*calls) == [b"done"] * 20
+        await lifecycle.wait()
 
 
 async def test_a_server_starts_without_the_registry(scene: Scene) -> None:
@@ -172,6 +212,61 @@ async def test_stop_now_waits_for_nothing(scene: Scene, after: Callable[[Lifecyc
         with pytest.raises(grpc.aio.AioRpcError):
             await call
     assert scene.listed() == []
+
+
+async def test_a_server_that_ends_by_itself_leaves_the_registry(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """One call of a method whose name is no UTF-8 ends the loop in which a grpc.aio server (1.85.1) takes calls."""
+    async with scene.serving(grace=0.1) as lifecycle:
+        _, writer = await asyncio.open_connection(*scene.instance.address.split(":"))
+        writer.write(http2.PREFACE + http2.settings())
+        writer.write(http2.frame(http2.Kind.HEADERS, http2.END_STREAM | http2.END_HEADERS, 1, http2.block(NO_METHOD)))
+        async with asyncio.timeout(5):
+            with pytest.raises(ServerEnded, match="ended by itself"):
+                await lifecycle.wait()
+        assert scene.listed() == []
+        writer.close()
+        await writer.wait_closed()
+    assert "the server takes no calls any more: leaving the registry" in caplog.messages
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("grpc_registry")]
+
+
+async def test_a_server_that_is_stopped_past_its_lifecycle_leaves_the_registry_and_keeps_its_calls(
+    scene: Scene,
+) -> None:
+    """Whoever stopped it may still be waiting for calls, for longer than the lifecycle would."""
+    async with scene.serving(grace=0.1) as lifecycle:
+        call = scene.call()
+        await scene.entered.wait()
+        stopping = asyncio.create_task(scene.server.stop(60))
+        async with asyncio.timeout(5):
+            with pytest.raises(ServerEnded):
+                await lifecycle.wait()
+        assert scene.listed() == []
+        scene.let_go.set()
+        assert await call == b"done"
+        await stopping
+
+
+async def test_a_first_signal_is_the_first_also_where_the_server_was_stopped_past_its_lifecycle(scene: Scene) -> None:
+    """It ends no call, and the second does."""
+    number = signal.SIGTERM
+    async with scene.serving(propagation_delay=60, signals=(number,)) as lifecycle:
+        call = scene.call()
+        await scene.entered.wait()
+        stopping = asyncio.create_task(scene.server.stop(60))
+        async with aclosing(scene.registry.watch("product")) as watch:
+            await until(watch, lambda snapshot: [one.state for one in snapshot.instances] == [State.DRAINING])
+        os.kill(os.getpid(), number)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await asyncio.shield(stopping)
+        os.kill(os.getpid(), number)
+        async with asyncio.timeout(5):
+            with pytest.raises(ServerEnded):
+                await lifecycle.wait()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+        await stopping
 
 
 async def test_an_error_in_the_block_drains_too(scene: Scene) -> None:

@@ -180,6 +180,18 @@ def test_a_failure_at_the_first_start_ends_all(start: Start) -> None:
     assert len(server.said("begins")) == len({worker for worker, _ in server.said("begins")})
 
 
+def test_who_lost_its_server_is_started_again(start: Start) -> None:
+    """Also at once after its first start: a caller may have done that, who must not end all workers by it."""
+    lose = "from grpc_registry import ServerEnded\nraise ServerEnded('it takes no calls any more')"
+    server = start(1, begin=f"if open(diary).read().count('begins') == 1: exec({lose!r})")
+    server.wait_for("begins", 2)
+    server.process.terminate()
+    assert server.process.wait(20) == 0
+    errors = server.errors.read_text().splitlines()
+    assert errors[0] == "it takes no calls any more"
+    assert "exited with 75; it is started again in" in errors[1]
+
+
 def test_who_started_well_drains_when_another_fails(start: Start) -> None:
     """The end of all after a failed start is a drain for those that serve already, not a kill."""
     fail = "while '0 ' not in open(diary).read(): pass\nraise OSError('port 1 is in use')"

@@ -21,7 +21,7 @@ from tests.unit.client.candidates import CALL, candidates, picks
 
 def test_unknown_policies_are_refused_by_name() -> None:
     """The error names what was asked for and what there is."""
-    with pytest.raises(ValueError, match=r"unknown policy 'fastest'; known: least_outstanding, peak_ewma, pick_first"):
+    with pytest.raises(ValueError, match=r"unknown policy 'fastest'; known: least_outstanding, .*pick_first"):
         policy_named("fastest")
 
 
