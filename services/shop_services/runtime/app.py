@@ -10,7 +10,11 @@ import grpc
 from prometheus_client.registry import Collector
 
 from grpc_registry import Registration, Registry
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.settings import Settings
+
+MAX_REQUEST = 128 * 1024
+"""Twice what the largest request of most services has: an account with its profile."""
 
 
 async def _nothing() -> None:
@@ -34,6 +38,11 @@ class App:
     `collectors` are asked for its metrics, in the event loop's thread, whenever somebody looks at them.
 
     `registering` is told of the server's registration when that begins.
+
+    `authority` knows who calls; without one nobody is known, and only what anyone may call can be called.
+
+    `max_request` is how many bytes a request may have. It is not for the network's sake: two bytes can be a message in
+    a message, which takes a hundred in memory, and microseconds to look at.
     """
 
     name: str
@@ -41,6 +50,8 @@ class App:
     drain: Callable[[], Awaitable[None]] = _nothing
     collectors: Sequence[Collector] = ()
     registering: Callable[[Registration], object] = _ignore
+    authority: Authority | None = None
+    max_request: int = MAX_REQUEST
 
 
 class StartError(Exception):

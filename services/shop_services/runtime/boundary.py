@@ -10,6 +10,7 @@ import grpc
 import structlog
 from google.rpc import status_pb2
 
+from grpc_balancer.retry import PUSHBACK
 from shop_services.runtime.context import current, new_request_id
 from shop_services.runtime.errors import DeadlineExceeded, DomainError, SharedOutage, Unavailable
 from shop_services.runtime.interceptor import CallInterceptor, Context, ServedCall
@@ -17,9 +18,13 @@ from shop_services.runtime.status import DETAILS_KEY, make_status, status_of
 
 _log = structlog.get_logger(__name__)
 
-_NO_RETRY = ("grpc-retry-pushback-ms", "-1")  # gRFC A6: "If the value for pushback is negative […], no retry"
+_NO_RETRY = (PUSHBACK, "-1")  # gRFC A6: "If the value for pushback is negative […], no retry"
 _LATE = grpc.StatusCode.DEADLINE_EXCEEDED
-_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_AWAY = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,  # by a server that stops; our own cancellations are no `AioRpcError`
+)
 
 
 class ErrorBoundary(CallInterceptor):

@@ -7,9 +7,11 @@ place that turns them into a status; whatever else is raised reaches callers as 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import ClassVar
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2 as rpc
 
@@ -121,18 +123,26 @@ class Aborted(DomainError):
 
 
 class ResourceExhausted(DomainError):
-    """A bound is reached; `subject` says which."""
+    """A bound is reached; `subject` says which, and `retry_after` when it will be no more, if that is known."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     default_reason = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, subject: str, description: str) -> None:
-        super().__init__(description, metadata={"subject": subject})
+    def __init__(
+        self, subject: str, description: str, *, reason: str = "", retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(description, reason=reason, metadata={"subject": subject})
         self.subject = subject
+        self.retry_after = retry_after
 
     def specifics(self) -> list[Message]:
         violation = rpc.QuotaFailure.Violation(subject=self.subject, description=self.message)
-        return [rpc.QuotaFailure(violations=[violation])]
+        details: list[Message] = [rpc.QuotaFailure(violations=[violation])]
+        if self.retry_after is not None:
+            wait = Duration()
+            wait.FromTimedelta(self.retry_after)
+            details.append(rpc.RetryInfo(retry_delay=wait))
+        return details
 
 
 class Unauthenticated(DomainError):

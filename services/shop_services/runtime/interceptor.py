@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # generic in the stubs alone
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-_OF_GRPC = "/grpc."
+OF_GRPC = "/grpc."
 """Health and reflection: gRPC's own services, which need none of this."""
 
 
@@ -55,7 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor, ABC):
     ) -> Any:
         handler: Handler | None = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_OF_GRPC):
+        if handler is None or method.startswith(OF_GRPC):
             return handler
         known = self._wrapped.get(method)
         if known is None or known[0] is not handler:
@@ -63,7 +63,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor, ABC):
         return known[1]
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        make, behaviour = _shape(handler)
+        make, behaviour = shape_of(handler)
 
         async def unary(request: Any, context: Context) -> Any:
             async with self.around(ServedCall(method, context)):
@@ -71,13 +71,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor, ABC):
 
         async def stream(request: Any, context: Context) -> None:
             async with self.around(ServedCall(method, context)):
-                responses = behaviour(self._checked(handler, request), context)
-                if inspect.isawaitable(responses):
-                    await responses
-                    return
-                async with aclosing(responses):
-                    async for response in responses:
-                        await context.write(response)
+                await write_all(behaviour(self._checked(handler, request), context), context)
 
         wrapped: Handler = make(
             stream if handler.response_streaming else unary,
@@ -98,7 +92,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor, ABC):
             yield request
 
 
-def _shape(handler: Handler) -> tuple[Callable[..., Handler], Callable[..., Any]]:
+async def write_all(responses: Any, context: Context) -> None:
+    """Write what a behaviour that streams responses gives, of whichever kind it is; it may write them itself."""
+    if inspect.isawaitable(responses):
+        await responses
+        return
+    async with aclosing(responses):
+        async for response in responses:
+            await context.write(response)
+
+
+def shape_of(handler: Handler) -> tuple[Callable[..., Handler], Callable[..., Any]]:
+    """What makes a handler of the same kind, and the behaviour that `handler` has."""
     match handler.request_streaming, handler.response_streaming:
         case False, False:
             return grpc.unary_unary_rpc_method_handler, _present(handler.unary_unary)

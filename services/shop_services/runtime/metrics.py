@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
@@ -30,8 +31,12 @@ _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def serving_metrics(settings: Settings, collectors: Iterable[Collector] = ()) -> AsyncIterator[None]:
+async def serving_metrics(
+    settings: Settings, collectors: Iterable[Collector] = (), *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[None]:
     """While inside, serve the metrics of `collectors` and of the process where the settings say, if they do.
+
+    With `tls` over HTTPS.
 
     Raises:
         SettingError: nothing can be bound to SHOP_METRICS_PORT.
@@ -39,13 +44,16 @@ async def serving_metrics(settings: Settings, collectors: Iterable[Collector] = 
     if settings.metrics_port == 0:
         yield
         return
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    for collector in collectors:
-        registry.register(collector)
-    endpoint = _Endpoint(registry)
+    endpoint = _Endpoint(registry_of(collectors))
     try:
-        server = await asyncio.start_server(endpoint.answer, settings.host, settings.metrics_port, limit=MOST_BYTES)
+        server = await asyncio.start_server(
+            endpoint.answer,
+            settings.host,
+            settings.metrics_port,
+            limit=MOST_BYTES,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else SECONDS,
+        )
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise SettingError("SHOP_METRICS_PORT", f"cannot bind port {settings.metrics_port}: {why}") from error
@@ -55,6 +63,15 @@ async def serving_metrics(settings: Settings, collectors: Iterable[Collector] = 
         server.close()
         await endpoint.close()
         await server.wait_closed()
+
+
+def registry_of(collectors: Iterable[Collector]) -> CollectorRegistry:
+    """What collects the metrics of `collectors` and of the process."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    for collector in collectors:
+        registry.register(collector)
+    return registry
 
 
 class _Endpoint:

@@ -1,8 +1,11 @@
-"""Calls made while serving a call carry its request id, and may take no longer than it has left."""
+"""Calls made while serving a call carry its request id, and may take no longer than it has left.
+
+They are made in this service's own name, whoever calls it: no token of a caller is passed on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +14,10 @@ import grpc
 from grpc_balancer import FAST_KEEPALIVE, Channel
 from grpc_registry import Resolver
 from shop_services.runtime.context import REQUEST_ID, current
+from shop_services.runtime.identity.authority import AUTHORIZATION, Authority, Credentials
 from shop_services.runtime.retrying import service_config
+from shop_services.runtime.settings import Settings
+from shop_services.runtime.tls import tls_files
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds that a call with one response may take where nothing else says so. A stream may then take for ever."""
@@ -21,24 +27,32 @@ class OutgoingChannel(grpc.aio.Channel):
     """A `grpc.aio.Channel` around another, for stubs that are used inside of servicers.
 
     Each call gets the request id of the call being served as `x-request-id`, and the smaller of its own `timeout` and
-    what is left of the caller's. It closes the channel inside when it is closed.
+    what is left of the caller's. One that says nothing of who calls gets `credentials`. It closes the channel inside
+    when it is closed.
     """
 
-    def __init__(self, inner: grpc.aio.Channel, default_timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        inner: grpc.aio.Channel,
+        default_timeout: float | None = DEFAULT_TIMEOUT,
+        *,
+        credentials: Credentials = tuple,
+    ) -> None:
         self._inner = inner
         self._default = default_timeout
+        self._credentials = credentials
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _outgoing(self._inner.unary_unary(method, *args, **kwargs), self._default)
+        return self._outgoing(self._inner.unary_unary(method, *args, **kwargs), self._default)
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _outgoing(self._inner.stream_unary(method, *args, **kwargs), self._default)
+        return self._outgoing(self._inner.stream_unary(method, *args, **kwargs), self._default)
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _outgoing(self._inner.unary_stream(method, *args, **kwargs), None)
+        return self._outgoing(self._inner.unary_stream(method, *args, **kwargs), None)
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _outgoing(self._inner.stream_stream(method, *args, **kwargs), None)
+        return self._outgoing(self._inner.stream_stream(method, *args, **kwargs), None)
 
     async def close(self, grace: float | None = None) -> None:
         await self._inner.close(grace)
@@ -61,25 +75,40 @@ class OutgoingChannel(grpc.aio.Channel):
     ) -> bool | None:
         return await self._inner.__aexit__(kind, error, trace)
 
+    def _outgoing(self, call: Callable[..., Any], default: float | None) -> Callable[..., Any]:
+        credentials = self._credentials
 
-def service_channel(service: str, registry: Resolver, zone: str = "") -> OutgoingChannel:
+        def start(*request: Any, timeout: float | None = None, metadata: Any = None, **rest: Any) -> Any:
+            sent = _metadata(metadata, credentials())
+            return call(*request, timeout=_timeout(timeout, default), metadata=sent, **rest)
+
+        return start
+
+
+def service_channel(service: str, registry: Resolver, settings: Settings, authority: Authority) -> OutgoingChannel:
     """A channel to all instances of another service of the shop, for a `wiring.py` to open and close.
 
-    Calls that the protos declare repeatable are retried, see `retrying`. With a zone its instances are preferred.
+    Calls are made in the name of `authority`'s service. Those that the protos declare repeatable are retried, see
+    `retrying`. Instances in the zone of the settings are preferred. Raises `SettingError` if there is no key to sign
+    with.
     """
-    return OutgoingChannel(balanced_channel(service, registry, zone))
+    channel = balanced_channel(service, registry, settings, authority.name)
+    return OutgoingChannel(channel, credentials=authority.credentials_for(service))
 
 
-def balanced_channel(service: str, registry: Resolver, zone: str = "") -> Channel:
-    """The same for who serves no call meanwhile, or sees to the rest: it neither names requests nor limits time."""
-    return Channel(service, registry, service_config=service_config(), zone=zone, options=FAST_KEEPALIVE)
+def balanced_channel(service: str, registry: Resolver, settings: Settings, name: str) -> Channel:
+    """The same for who calls in others' names, or sees to the rest: it neither names anybody nor limits time.
 
-
-def _outgoing(call: Callable[..., Any], default: float | None) -> Callable[..., Any]:
-    def start(*request: Any, timeout: float | None = None, metadata: Any = None, **rest: Any) -> Any:
-        return call(*request, timeout=_timeout(timeout, default), metadata=_metadata(metadata), **rest)
-
-    return start
+    `name` is whose certificate is shown, where there is TLS: a service's, `gateway` or `operator`.
+    """
+    return Channel(
+        service,
+        registry,
+        service_config=service_config(),
+        zone=settings.zone,
+        options=FAST_KEEPALIVE,
+        credentials=tls_files(settings, name, service),
+    )
 
 
 def _timeout(given: float | None, default: float | None) -> float | None:
@@ -89,8 +118,10 @@ def _timeout(given: float | None, default: float | None) -> float | None:
     return min(limits) if limits else default
 
 
-def _metadata(given: Any) -> Any:
+def _metadata(given: Any, credentials: Sequence[tuple[str, str]]) -> Any:
     serving = current()
-    if serving is None or any(key == REQUEST_ID for key, _ in given or ()):
-        return given
-    return (*(given or ()), (REQUEST_ID, serving.request_id))
+    keys = {key for key, _ in given} if given else ()
+    more = () if AUTHORIZATION in keys else credentials
+    if serving is not None and REQUEST_ID not in keys:
+        more = (*more, (REQUEST_ID, serving.request_id))
+    return (*(given or ()), *more) if more else given

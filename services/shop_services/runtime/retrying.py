@@ -19,18 +19,27 @@ RETRY_POLICY = {
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
-"""Three more attempts within some 0.4 s: a crashed instance has been left by then, a restarting one may be back."""
+"""Three more attempts within some 0.4 s: a crashed instance has been left by then, a restarting one may be back.
+CANCELLED is how gRPC's core ends calls that reach a server which has begun to stop; what we cancel is not repeated."""
 
 RETRY_THROTTLING = {"maxTokens": 200, "tokenRatio": 0.1}
 """Per channel: a crash fails all calls in flight there at once, so a hundred failures in a row are no storm yet; more,
 while fewer than ten calls succeed for each that fails, are one, and are not repeated."""
 
 
-@cache
 def service_config() -> dict[str, Any]:
-    """The gRPC service config for a channel to any service of the shop."""
+    """The gRPC service config for a channel to any service of the shop.
+
+    Its health is watched, so that a server can drain while the registry is away.
+    """
+    return {**retry_config(), "healthCheckConfig": {"serviceName": ""}}
+
+
+@cache
+def retry_config() -> dict[str, Any]:
+    """The part of it that says what is repeated."""
     described = FileDescriptorSet.FromString((files("shop") / "descriptors.binpb").read_bytes())
     return {
         "methodConfig": [{"name": idempotent_methods(described.file), "retryPolicy": RETRY_POLICY}],

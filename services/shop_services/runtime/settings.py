@@ -22,6 +22,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 CATALOG_CACHES = ("aside", "through", "behind", "off")
 
+_TLS_DEFAULTS = {"registry_url": "etcds://127.0.0.1:2379", "nats_url": "tls://127.0.0.1:4222"}
 _DATABASE_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgres", "postgresql+asyncpg")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 _MAIL_ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
@@ -106,11 +107,23 @@ class Settings:
     started together take the ports after it."""
     log_level: str = "info"
     """SHOP_LOG_LEVEL."""
+    keys_dir: Path | None = None
+    """SHOP_KEYS_DIR: the directory of the keys that tokens are signed and checked with. Default: `keys` in `data`, made
+    when it is first needed."""
+    tls_dir: Path | None = None
+    """SHOP_TLS_DIR: the directory of `ca.pem` and of each service's `NAME.pem` and `NAME.key`; with it, everything that
+    goes over the network is encrypted, and both sides show certificates: URLs that say otherwise are refused (but for
+    e-mail, which has its own rules). Default: no TLS."""
+    access_ttl: float = 600.0
+    """SHOP_ACCESS_TTL: how long an access token is good."""
+    refresh_ttl: float = 2_592_000.0
+    """SHOP_REFRESH_TTL: how long a refresh token is good, and so a login that is not used."""
     lease_ttl: int = 3
     """SHOP_LEASE_TTL: seconds after which a dead instance leaves the registry. Less than the library's default of 10:
     an etcd that restarts gives every lease its full time again, and what died meanwhile is to be known 5 s later."""
     propagation: float = 1.0
-    """SHOP_PROPAGATION: how long clients are given to see `draining` before the server stops taking calls."""
+    """SHOP_PROPAGATION: how long clients are given to see `draining`, or NOT_SERVING while the registry is away,
+    before the server stops taking calls."""
     grace: float = 20.0
     """SHOP_GRACE: how long calls in progress may take to finish after that."""
     instance_id: str = field(default_factory=new_instance_id)
@@ -119,7 +132,14 @@ class Settings:
     gateway_timeout: float = 10.0
     """SHOP_GATEWAY_TIMEOUT: how long a call from the gateway may take if its client does not say."""
     gateway_max_body: int = 4 * 1024 * 1024
-    """SHOP_GATEWAY_MAX_BODY: the bytes that the body of a request to the gateway may have."""
+    """SHOP_GATEWAY_MAX_BODY: the bytes that the body of a request to the gateway may have; but for the cache's, it has
+    256 KiB at most."""
+    gateway_rate: float = 100.0
+    """SHOP_GATEWAY_RATE: requests a second that one address, and one token, may send to a gateway; 0: any number."""
+    gateway_burst: int = 200
+    """SHOP_GATEWAY_BURST: how many it may send at once after a pause."""
+    trusted_proxies: str = ""
+    """SHOP_TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For is believed."""
 
     def __post_init__(self) -> None:
         _url("REGISTRY_URL", self.registry_url, ("etcd", "etcds", "memory"))
@@ -155,12 +175,20 @@ class Settings:
         _require("SHOP_CATALOG_STALENESS", 0.1 <= self.catalog_staleness <= 60, "seconds, from 0.1 to 60")
         _require("SHOP_CATALOG_ENTRIES", self.catalog_entries >= 1, "a whole number of at least 1")
         _require("SHOP_METRICS_PORT", 0 <= self.metrics_port <= 65535, "a port from 1 to 65535; 0 is none")
+        _require("SHOP_ACCESS_TTL", 1 <= self.access_ttl <= 86_400, "seconds, from 1 to 86,400")
+        _require("SHOP_REFRESH_TTL", 1 <= self.refresh_ttl <= 31_536_000, "seconds, from 1 to 31,536,000")
+        if self.tls_dir is not None:
+            _encrypts("REGISTRY_URL", self.registry_url, ("etcds", "memory"))
+            _encrypts("NATS_URL", self.nats_url, ("tls", "memory"))
+            _encrypts("CACHE_URL", self.cache_url, ("rediss", "valkeys", "unix"))
         _require("SHOP_LOG_LEVEL", self.log_level in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}")
         _require("SHOP_LEASE_TTL", 2 <= self.lease_ttl <= 3600, "whole seconds, from 2 to 3,600")
         _require("SHOP_PROPAGATION", 0 <= self.propagation <= 60, "seconds, from 0 to 60")
         _require("SHOP_GRACE", 0 <= self.grace <= 600, "seconds, from 0 to 600")
         _require("SHOP_GATEWAY_TIMEOUT", 0 < self.gateway_timeout <= 60, "seconds, more than 0 and at most 60")
         _require("SHOP_GATEWAY_MAX_BODY", 0 < self.gateway_max_body <= 2**30, "bytes, from 1 to 1,073,741,824")
+        _require("SHOP_GATEWAY_RATE", 0 <= self.gateway_rate <= 1_000_000, "from 0 (any number) to 1,000,000 a second")
+        _require("SHOP_GATEWAY_BURST", 1 <= self.gateway_burst <= 1_000_000, "a whole number from 1 to 1,000,000")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, *, port: int = 0) -> Settings:
@@ -171,6 +199,8 @@ class Settings:
         """
         source = os.environ if environment is None else environment
         given: dict[str, object] = {"port": port}
+        if source.get("SHOP_TLS_DIR", "").strip():
+            given |= _TLS_DEFAULTS
         for name, (variable, parse) in _VARIABLES.items():
             if text := source.get(variable, "").strip():
                 given[name] = parse(variable, text)
@@ -185,6 +215,11 @@ class Settings:
         """The address that others dial when `port` is the one bound."""
         host = self.advertise or (socket.gethostname() if self.host in _WILDCARDS else self.host)
         return f"{_bracketed(host)}:{port}"
+
+    @property
+    def keys(self) -> Path:
+        """The directory of keys."""
+        return self.keys_dir or self.data / "keys"
 
     def database(self, service: str) -> str:
         """The URL of the database that `service` uses."""
@@ -220,6 +255,10 @@ def _seconds(variable: str, text: str) -> float:
     return _parsed(variable, text, float, "a number of seconds")
 
 
+def _rate(variable: str, text: str) -> float:
+    return _parsed(variable, text, float, "a number")
+
+
 def _path(_variable: str, text: str) -> Path:
     return Path(text).expanduser()
 
@@ -252,6 +291,13 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "metrics_port": ("SHOP_METRICS_PORT", _number),
     "cache_max_entries": ("SHOP_CACHE_MAX_ENTRIES", _number),
     "cache_max_bytes": ("SHOP_CACHE_MAX_BYTES", _number),
+    "keys_dir": ("SHOP_KEYS_DIR", _path),
+    "tls_dir": ("SHOP_TLS_DIR", _path),
+    "access_ttl": ("SHOP_ACCESS_TTL", _seconds),
+    "refresh_ttl": ("SHOP_REFRESH_TTL", _seconds),
+    "gateway_rate": ("SHOP_GATEWAY_RATE", _rate),
+    "gateway_burst": ("SHOP_GATEWAY_BURST", _number),
+    "trusted_proxies": ("SHOP_TRUSTED_PROXIES", _text),
     "log_level": ("SHOP_LOG_LEVEL", _text),
     "lease_ttl": ("SHOP_LEASE_TTL", _number),
     "propagation": ("SHOP_PROPAGATION", _seconds),
@@ -277,7 +323,16 @@ def _url(variable: str, url: str, schemes: tuple[str, ...], *, optional: bool = 
     if optional and not url:
         return
     allowed = " or ".join(f"{scheme}://" for scheme in schemes)
-    _require(variable, "://" in url and urlsplit(url).scheme in schemes, f"a URL that begins with {allowed}")
+    try:
+        begins = "://" in url and urlsplit(url).scheme in schemes
+    except ValueError:  # of a bracket that nothing closes; its message would show the URL
+        begins = False
+    _require(variable, begins, f"a URL that begins with {allowed}")
+
+
+def _encrypts(variable: str, url: str, schemes: tuple[str, ...]) -> None:
+    allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+    _require(variable, not url or urlsplit(url).scheme in schemes, f"{allowed} where SHOP_TLS_DIR is set")
 
 
 def _in_memory(url: str) -> bool:

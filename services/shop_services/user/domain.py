@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypedDict
 
+from shop_services.runtime.identity.caller import Role
+
 KIND = "user"
 """What errors and etags call a user."""
 
@@ -20,6 +22,7 @@ class User:
     username: str
     display_name: str
     profile: Mapping[str, Any]
+    role: Role
     version: int
     create_time: datetime
     update_time: datetime
@@ -36,6 +39,7 @@ class Changes(TypedDict, total=False):
     username: str
     display_name: str
     profile: Mapping[str, Any]
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,13 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    def check_room(self) -> None:
+        """Raise `ResourceExhausted` if a call that comes now would be refused, for who has something to do before."""
         if self._running >= self._most:
             raise ResourceExhausted("passwords", "too many passwords are being checked; try again in a moment")
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        self.check_room()
         self._running += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)

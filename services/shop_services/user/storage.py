@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop_services.runtime.errors import AlreadyExists, NotFound
+from shop_services.runtime.identity.caller import Role
 from shop_services.runtime.paging import Cursor
 from shop_services.storage import UtcDateTime, make_metadata, replies_table, violated_constraint
 from shop_services.user.domain import KIND, User, uniqueness_key
@@ -25,6 +26,7 @@ users = sa.Table(
     sa.Column("password_hash", sa.String(255), nullable=False),
     sa.Column("display_name", sa.String(100), nullable=False),
     sa.Column("profile", sa.JSON, nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
     sa.Column("update_time", UtcDateTime, nullable=False),
@@ -58,7 +60,7 @@ async def get(connection: AsyncConnection, user_id: str, *, lock: bool = False) 
 
 
 async def delete(connection: AsyncConnection, user_id: str) -> None:
-    """Remove the user with that id, if there is one."""
+    """Remove the user with that id, if there is one, and their logins."""
     await connection.execute(users.delete().where(users.c.id == user_id))
 
 
@@ -104,4 +106,4 @@ def _values(user: User) -> dict[str, Any]:
 
 
 def _user(row: sa.Row[*tuple[Any, ...]]) -> User:
-    return User(**{column.name: getattr(row, column.name) for column in _SHOWN})
+    return User(**{**{column.name: getattr(row, column.name) for column in _SHOWN}, "role": Role(row.role)})

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shop_services.runtime.errors import DomainError, Unauthenticated
+from shop_services.runtime.errors import NotFound, PermissionDenied
 from shop_services.runtime.etags import check_etag
+from shop_services.runtime.identity.caller import Caller, Person, Role
 from shop_services.runtime.ids import NewId
+from shop_services.runtime.operator import OPERATOR
 from shop_services.runtime.paging import Cursor, Page, make_page, read_token
 from shop_services.runtime.times import Clock
 from shop_services.storage import Database, Mutation, Reply
 from shop_services.user import storage
 from shop_services.user.domain import KIND, Changes, NewUser, User
 from shop_services.user.passwords import Passwords
-
-_log = structlog.get_logger(__name__)
 
 _QUERY = {"list": "users"}
 
@@ -46,6 +45,7 @@ class Users:
                 username=new.username,
                 display_name=new.display_name,
                 profile=new.profile,
+                role=Role.CUSTOMER,
                 version=1,
                 create_time=now,
                 update_time=now,
@@ -60,12 +60,24 @@ class Users:
         async with self._database.reading() as connection:
             return await storage.get(connection, user_id)
 
-    async def update(self, user_id: str, changes: Changes, etag: str, mutation: Mutation[User, Reply]) -> Reply:
-        """Change an account. Raises `NotFound`, `Aborted` if `etag` is of another state, or `AlreadyExists`."""
+    async def update(
+        self, user_id: str, changes: Changes, etag: str, mutation: Mutation[User, Reply], by: Caller
+    ) -> Reply:
+        """Change an account.
+
+        Raises:
+            NotFound: there is no such account.
+            Aborted: `etag` is of another state.
+            AlreadyExists: the new e-mail address or username is taken.
+            PermissionDenied: the role would become another, and `by` is no admin, or none any more.
+        """
 
         async def work(connection: AsyncConnection) -> User:
             user = await storage.get(connection, user_id, lock=True)
             check_etag(etag, KIND, user_id, user.version)
+            # Who sends back a whole account, as it was read, changes no role.
+            if changes.get("role", user.role) is not user.role and not await _gives_roles(connection, by):
+                raise PermissionDenied("user.role: only an admin may change it", reason="ROLE_REQUIRED")
             changed = user.changed(changes, self._clock())
             await storage.update(connection, changed)
             return changed
@@ -73,7 +85,7 @@ class Users:
         return await mutation.commit(work)
 
     async def delete(self, user_id: str, etag: str, mutation: Mutation[User, Reply]) -> Reply:
-        """Close an account. Raises `NotFound`, or `Aborted` if `etag` is of another state."""
+        """Close an account, and end its logins. Raises `NotFound`, or `Aborted` if `etag` is of another state."""
 
         async def work(connection: AsyncConnection) -> User:
             user = await storage.get(connection, user_id, lock=True)
@@ -93,30 +105,17 @@ class Users:
             found = await storage.page(connection, cursor, size + 1)
         return make_page(found, size, _QUERY, _cursor, weigh)
 
-    async def login(self, login: str, password: str) -> User:
-        """The account that `password` opens. Raises `Unauthenticated`, after the same time for whatever reason."""
-        async with self._database.reading() as connection:
-            found = await storage.find_login(connection, login)
-        if found is None:
-            await self._passwords.verify_nobodys(password)
-            raise _refused()
-        user, password_hash = found
-        if not await self._passwords.verify(password_hash, password):
-            raise _refused()
-        if self._passwords.outdated(password_hash):
-            await self._renew_hash(user, password_hash, password)
-        return user
 
-    async def _renew_hash(self, user: User, old: str, password: str) -> None:
-        try:
-            new = await self._passwords.hash(password)
-            await self._database.atomically(lambda connection: storage.replace_hash(connection, user.id, old, new))
-        except DomainError as error:  # the next login does it
-            _log.warning("password_hash_not_renewed", user_id=user.id, reason=error.reason)
-
-
-def _refused() -> Unauthenticated:
-    return Unauthenticated("unknown name or wrong password", reason="LOGIN_REFUSED")
+async def _gives_roles(connection: AsyncConnection, by: Caller) -> bool:
+    """Whether `by` is an admin now: a token says so for a while longer, in which its holder could become one again."""
+    if not (isinstance(by, Person) and by.role is Role.ADMIN):
+        return False
+    if by == OPERATOR:
+        return True
+    try:
+        return (await storage.get(connection, by.id)).role is Role.ADMIN
+    except NotFound:
+        return False
 
 
 def _cursor(user: User) -> Cursor:

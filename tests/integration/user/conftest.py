@@ -9,6 +9,7 @@ import pytest
 
 import grpc_registry
 from shop.user.v1.user_pb2_grpc import UserServiceStub
+from shop_services.runtime.app import App
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.testing import running
 from shop_services.user.wiring import wire
@@ -24,11 +25,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def users(database_url: str) -> AsyncIterator[UserServiceStub]:
-    """A stub of a running user service."""
-    async with (
-        grpc_registry.connect("memory://") as registry,
-        wire(Settings(database_url=database_url), registry) as app,
-        running(app) as channel,
-    ):
+async def app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
+    """The user service, put together."""
+    settings = Settings(database_url=database_url, data=tmp_path / "data")
+    async with grpc_registry.connect("memory://") as registry, wire(settings, registry) as app:
+        yield app
+
+
+@pytest.fixture
+async def users(app: App) -> AsyncIterator[UserServiceStub]:
+    """A stub of it, running, for calls by an admin."""
+    async with running(app) as channel:
         yield UserServiceStub(channel)

@@ -19,6 +19,9 @@ import pytest
 import grpc_registry
 from shop.user.v1 import user_pb2 as pb
 from shop.user.v1.user_pb2_grpc import UserServiceStub
+from shop_services.runtime.operator import operator_credentials
+from shop_services.runtime.outgoing import OutgoingChannel
+from shop_services.runtime.settings import Settings
 from tests.servers import Etcd
 from tests.watching import until
 
@@ -60,9 +63,10 @@ async def _processes(count: int, environment: Mapping[str, str]) -> AsyncIterato
 
 
 @pytest.fixture
-def environment(database_url: str, shared_etcd: Etcd) -> dict[str, str]:
-    """One database, and one place in the registry."""
+def environment(database_url: str, shared_etcd: Etcd, tmp_path: Path) -> dict[str, str]:
+    """One database, one place in the registry, and one directory of keys."""
     return {
+        "SHOP_DATA": str(tmp_path),
         "DATABASE_URL": database_url,
         "REGISTRY_URL": f"{shared_etcd.url}/{secrets.token_hex(4)}",
         "SHOP_PROPAGATION": "0.1",
@@ -80,7 +84,9 @@ async def test_instances_that_start_together_share_an_empty_database(environment
         snapshot = await until(watch, lambda snapshot: len(snapshot.instances) == 3, seconds=SECONDS)
         async with AsyncExitStack() as stack:
             channels = [grpc.aio.insecure_channel(instance.address) for instance in snapshot.instances]
-            users = [UserServiceStub(await stack.enter_async_context(channel)) for channel in channels]
+            credentials = operator_credentials(Settings(data=Path(environment["SHOP_DATA"])))
+            called = [OutgoingChannel(channel, credentials=credentials) for channel in channels]
+            users = [UserServiceStub(await stack.enter_async_context(channel)) for channel in called]
             request = pb.CreateUserRequest(request_id="r1", email="a@b.cd", username="ann", password="correct horse")
             replies = await asyncio.gather(*(stub.CreateUser(request) for stub in users * 2))
             assert len({reply.user.id for reply in replies}) == 1
@@ -101,11 +107,11 @@ async def test_instances_that_start_together_share_an_empty_database(environment
 
 
 @pytest.mark.parametrize("variables", [{"SHOP_WEIGHT": "heavy"}, {"DATABASE_URL": "postgresql://u:swordfish@h:p/x"}])
-async def test_a_wrong_setting_is_one_line_and_status_2(variables: dict[str, str]) -> None:
+async def test_a_wrong_setting_is_one_line_and_status_2(variables: dict[str, str], tmp_path: Path) -> None:
     """The variable is named, the password is not shown, and there is no traceback."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "shop_services.user"),
-        env={**os.environ, "REGISTRY_URL": "memory://", **variables},
+        env={**os.environ, "REGISTRY_URL": "memory://", "SHOP_DATA": str(tmp_path), **variables},
         stderr=asyncio.subprocess.PIPE,
     )
     _, stderr = await asyncio.wait_for(child.communicate(), SECONDS)
@@ -119,7 +125,12 @@ async def test_a_missing_database_is_one_reason_and_status_1(tmp_path: Path) -> 
     """It may be there at the next start, so the status differs from that of a wrong setting."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "shop_services.user"),
-        env={**os.environ, "REGISTRY_URL": "memory://", "DATABASE_URL": "postgresql://shop@127.0.0.1:1/x"},
+        env={
+            **os.environ,
+            "REGISTRY_URL": "memory://",
+            "DATABASE_URL": "postgresql://shop@127.0.0.1:1/x",
+            "SHOP_DATA": str(tmp_path),
+        },
         stderr=asyncio.subprocess.PIPE,
     )
     _, stderr = await asyncio.wait_for(child.communicate(), SECONDS)

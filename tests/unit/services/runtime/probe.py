@@ -1,13 +1,15 @@
-"""A gRPC service of all four kinds of call, whose behaviours a test chooses; it speaks StringValue."""
+"""A gRPC service of all four kinds of call, whose behaviours a test chooses; it speaks StringValue, to anyone."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.wrappers_pb2 import StringValue
+
+from tests.unit.services.runtime.ruled import ANYONE, add_service
 
 Behaviour = Callable[..., Any]
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -18,6 +20,9 @@ _KINDS: dict[str, Callable[..., Any]] = {
     "StreamUnary": grpc.stream_unary_rpc_method_handler,
     "StreamStream": grpc.stream_stream_rpc_method_handler,
 }
+
+
+add_service("probe.Probe", dict.fromkeys(_KINDS, ANYONE))
 
 
 def text(value: str) -> StringValue:
@@ -60,21 +65,31 @@ class Probe:
 @asynccontextmanager
 async def probing(interceptors: Sequence[grpc.aio.ServerInterceptor], **behaviours: Behaviour) -> AsyncIterator[Probe]:
     """Serve `behaviours` (UnaryUnary=…, UnaryStream=…, …) behind `interceptors` on the loopback."""
+    rpcs = {kind: (kind, behaviour) for kind, behaviour in behaviours.items()}
+    async with serving(interceptors, "probe.Probe", rpcs) as channel:
+        yield Probe(channel)
+
+
+@asynccontextmanager
+async def serving(
+    interceptors: Sequence[grpc.aio.ServerInterceptor], service: str, rpcs: Mapping[str, tuple[str, Behaviour]]
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Serve RPCs of `service`, each of some kind, behind `interceptors` on the loopback; yields a channel there."""
     handlers = {
-        kind: _KINDS[kind](
+        name: _KINDS[kind](
             behaviour,
             request_deserializer=StringValue.FromString,
             response_serializer=StringValue.SerializeToString,
         )
-        for kind, behaviour in behaviours.items()
+        for name, (kind, behaviour) in rpcs.items()
     }
     server = grpc.aio.server(interceptors=interceptors)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("probe.Probe", handlers),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Probe(channel)
+            yield channel
     finally:
         await server.stop(None)
 

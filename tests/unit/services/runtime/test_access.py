@@ -16,8 +16,11 @@ from shop_services.runtime import errors
 from shop_services.runtime.access import Access
 from shop_services.runtime.boundary import ErrorBoundary
 from shop_services.runtime.context import RequestContext, current
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.server import interceptors
 from tests.unit.services.runtime.probe import Context, echo, failure, probing, text
+
+INTERCEPTORS = interceptors(Authority.in_memory("probe"))
 
 
 def _lines(log: StringIO) -> list[dict[str, Any]]:
@@ -33,7 +36,7 @@ async def _context_of(request: StringValue, _context: Context) -> StringValue:
 
 async def test_the_callers_request_id_is_kept_and_returned(log: StringIO) -> None:
     """The id in `x-request-id` is the context's, the log's, and comes back as trailing metadata."""
-    async with probing(interceptors(), UnaryUnary=_context_of) as probe:
+    async with probing(INTERCEPTORS, UnaryUnary=_context_of) as probe:
         call = probe.call("UnaryUnary")(text(""), metadata=(("x-request-id", "abc-1"),), timeout=30)
         assert json.loads((await call).value) == ["abc-1", "/probe.Probe/UnaryUnary", 30]
         assert (await call.trailing_metadata())["x-request-id"] == "abc-1"
@@ -44,7 +47,7 @@ async def test_the_callers_request_id_is_kept_and_returned(log: StringIO) -> Non
 @pytest.mark.parametrize("sent", ["", "x" * 129, "two words", 'quo"te'])
 async def test_an_odd_request_id_is_replaced(sent: str, log: StringIO) -> None:
     """An id that is empty, too long or not fit for a log gives way to a new one; so does none."""
-    async with probing(interceptors(), UnaryUnary=_context_of) as probe:
+    async with probing(INTERCEPTORS, UnaryUnary=_context_of) as probe:
         used = json.loads(await probe.unary_unary("", metadata=(("x-request-id", sent),)))
         made = json.loads(await probe.unary_unary(""))
     assert used[0] not in ("", sent)
@@ -60,7 +63,7 @@ async def test_the_log_tells_how_each_call_ended(log: StringIO) -> None:
     async def servicer(_request: object, _context: Context) -> StringValue:
         raise failing.pop(0)
 
-    async with probing(interceptors(), UnaryUnary=servicer) as probe:
+    async with probing(INTERCEPTORS, UnaryUnary=servicer) as probe:
         await failure(probe.unary_unary(""))
         await failure(probe.unary_unary(""))
     assert [(line["code"], line["level"]) for line in _lines(log)] == [("NOT_FOUND", "info"), ("INTERNAL", "error")]
@@ -74,7 +77,7 @@ async def test_a_code_set_by_the_servicer_is_the_one_logged(log: StringIO) -> No
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         return request
 
-    async with probing(interceptors(), UnaryUnary=servicer) as probe:
+    async with probing(INTERCEPTORS, UnaryUnary=servicer) as probe:
         await failure(probe.unary_unary(""))
     assert [line["code"] for line in _lines(log)] == ["UNIMPLEMENTED"]
 
@@ -132,5 +135,5 @@ def test_the_time_left_is_never_negative() -> None:
 
 async def test_echo_needs_nothing(log: StringIO) -> None:
     """The interceptors of every server change nothing in a good call."""
-    async with probing(interceptors(), UnaryUnary=echo) as probe:
+    async with probing(INTERCEPTORS, UnaryUnary=echo) as probe:
         assert await probe.unary_unary("hello") == "hello"

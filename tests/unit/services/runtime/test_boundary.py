@@ -119,6 +119,7 @@ async def test_a_defect_is_internal_and_tells_only_the_request_id(log: StringIO)
     [
         (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE),
+        (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE),
         (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.DEADLINE_EXCEEDED),
         (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INTERNAL),
         (grpc.StatusCode.INTERNAL, grpc.StatusCode.INTERNAL),

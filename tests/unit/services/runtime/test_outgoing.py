@@ -88,6 +88,33 @@ async def test_an_id_given_to_the_call_is_kept() -> None:
         assert (await probe.unary_unary("", metadata=(("x-request-id", "r"),))).split()[0] == "mine"
 
 
+async def _sender(_request: object, context: Context) -> StringValue:
+    return text(" ".join(str(value) for key, value in context.invocation_metadata() or () if key == "authorization"))
+
+
+async def test_a_call_says_who_makes_it() -> None:
+    """What the credentials say at that moment goes along, beside the metadata of the call; a call may say it itself."""
+    said = iter(["one", "two", "three"])
+    async with probing([], UnaryUnary=_sender) as inner:
+        outgoing = OutgoingChannel(inner.channel, credentials=lambda: [("authorization", next(said))])
+        call = inner.call("UnaryUnary", outgoing)
+        assert (await call(text(""))).value == "one"
+        assert (await call(text(""), metadata=(("x-own", "1"),))).value == "two"
+        assert (await call(text(""), metadata=(("authorization", "mine"),))).value == "mine"
+
+
+async def test_no_token_of_a_caller_is_passed_on() -> None:
+    """A service calls in its own name, or in nobody's."""
+    async with probing([], UnaryUnary=_sender) as inner:
+        outgoing = OutgoingChannel(inner.channel)
+
+        async def middle(_request: object, _context: Context) -> StringValue:
+            return StringValue(value=(await inner.call("UnaryUnary", outgoing)(text(""))).value)
+
+        async with probing([Access(), ErrorBoundary()], UnaryUnary=middle) as probe:
+            assert await probe.unary_unary("", metadata=(("authorization", "Bearer theirs"),)) == ""
+
+
 async def test_a_call_made_too_late_ends_the_caller_with_deadline_exceeded() -> None:
     """When the inner call runs out of the inherited time, the outer one is late too."""
 

@@ -20,8 +20,10 @@ from shop.product.v1 import inventory_pb2, product_pb2
 from shop.product.v1.product_pb2_grpc import ProductServiceServicer, ProductServiceStub
 from shop.product.v1.product_pb2_grpc import add_ProductServiceServicer_to_server as add_to_server
 from shop.user.v1 import user_pb2
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.outgoing import service_channel
 from shop_services.runtime.retrying import idempotent_methods, service_config
+from shop_services.runtime.settings import Settings
 
 METHODS: dict[str, MethodDescriptor] = {
     f"{service.full_name}/{method.name}": method
@@ -58,6 +60,7 @@ def test_the_mutations_that_may_be_repeated() -> None:
         "PaymentService/CapturePayment",
         "PaymentService/RefundPayment",
         "PaymentSimulatorService/SetFaults",
+        "UserService/Logout",
     }
 
 
@@ -92,14 +95,15 @@ def test_the_config_names_every_marked_method() -> None:
 class Unsteady(ProductServiceServicer):
     """Fails every first call of a method, as a server that is stopping does."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self.code = code
         self.seen: list[tuple[str, str | None]] = []
 
     async def _fail_first(self, method: str, context: Any) -> None:
         attempts = dict(context.invocation_metadata()).get("grpc-previous-rpc-attempts")
         self.seen.append((method, attempts))
         if attempts is None:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
+            await context.abort(self.code, "stopping")
 
     async def GetProduct(self, request: Any, context: Any) -> product_pb2.GetProductResponse:
         await self._fail_first("GetProduct", context)
@@ -110,10 +114,10 @@ class Unsteady(ProductServiceServicer):
         return product_pb2.CreateProductResponse()
 
 
-@pytest.fixture
-async def unsteady() -> AsyncIterator[tuple[Unsteady, ManualResolver]]:
+@pytest.fixture(params=[grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED], ids=lambda code: str(code.name))
+async def unsteady(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Unsteady, ManualResolver]]:
     """A product service, and the registry that knows it."""
-    servicer = Unsteady()  # type: ignore[abstract]  # the other methods are not called
+    servicer = Unsteady(request.param)  # type: ignore[abstract]  # the other methods are not called
     server, registry = grpc.aio.server(), ManualResolver()
     add_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -124,13 +128,13 @@ async def unsteady() -> AsyncIterator[tuple[Unsteady, ManualResolver]]:
 
 
 async def test_a_service_channel_retries_what_is_marked(unsteady: tuple[Unsteady, ManualResolver]) -> None:
-    """A read that fails with UNAVAILABLE is made again; a creation, which may have happened, is not."""
+    """A read that a stopping server fails is made again; a creation, which may have happened, is not."""
     servicer, registry = unsteady
-    async with service_channel("product", registry) as channel:
+    async with service_channel("product", registry, Settings(), Authority.in_memory("order")) as channel:
         stub = ProductServiceStub(channel)
         found = await stub.GetProduct(product_pb2.GetProductRequest(product_id="p"))
         assert found.product.id == "p"
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.CreateProduct(product_pb2.CreateProductRequest(name="n"))
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert caught.value.code() is servicer.code
     assert servicer.seen == [("GetProduct", None), ("GetProduct", "1"), ("CreateProduct", None)]

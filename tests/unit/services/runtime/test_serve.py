@@ -16,8 +16,9 @@ import grpc
 import pytest
 
 import grpc_registry
-from grpc_registry import Instance, Registration, Registry, Snapshot
+from grpc_registry import Instance, Registration, Registry, ServerEnded, Snapshot
 from shop.user.v1 import user_pb2, user_pb2_grpc
+from shop_services.runtime import collecting
 from shop_services.runtime import serve as serving
 from shop_services.runtime.app import App, StartError
 from shop_services.runtime.errors import Unavailable
@@ -59,7 +60,7 @@ async def test_a_service_is_registered_until_it_is_told_to_stop(number: signal.S
         assert instance.id == settings.instance_id
         async with grpc.aio.insecure_channel(instance.address) as channel:
             error = await failure(user_pb2_grpc.UserServiceStub(channel).GetUser(user_pb2.GetUserRequest(user_id="u")))
-        assert error.code() is grpc.StatusCode.NOT_FOUND
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
         os.kill(os.getpid(), number)
         await _registered(registry, 0)
         async with asyncio.timeout(5):
@@ -120,6 +121,7 @@ async def test_a_url_that_the_registry_refuses_is_a_wrong_setting(log: StringIO)
         (SettingError("SHOP_WEIGHT", "must be positive"), serving.REFUSED),
         (StartError("the tables are newer"), serving.REFUSED),
         (Unavailable("the database is not available"), serving.FAILED),
+        (ServerEnded("the server ended by itself"), serving.FAILED),
     ],
 )
 def test_a_reason_not_to_start_is_one_line_and_a_status(
@@ -132,6 +134,7 @@ def test_a_reason_not_to_start_is_one_line_and_a_status(
         raise error
         yield APP
 
+    monkeypatch.setattr(collecting, "settle", lambda: None)  # which is for whole processes
     monkeypatch.setenv("REGISTRY_URL", "memory://refused")
     assert run("user", refusing) == status
     assert capsys.readouterr().err == f"user: {error}\n"

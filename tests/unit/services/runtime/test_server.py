@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
 from shop.user.v1 import user_pb2, user_pb2_grpc
-from shop_services.runtime.app import App
+from shop_services.runtime.app import MAX_REQUEST, App
 from shop_services.runtime.errors import NotFound
 from shop_services.runtime.server import OPTIONS, make_server
 from shop_services.runtime.testing import running
@@ -90,12 +91,18 @@ async def test_requests_pass_all_interceptors() -> None:
     assert unserved.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_message_over_four_megabytes_is_refused() -> None:
-    """A request that is too large ends with RESOURCE_EXHAUSTED, and costs no more memory than that."""
-    async with running(APP) as channel:
-        call = channel.unary_unary(f"/{NAME}/GetUser", StringValue.SerializeToString, StringValue.FromString)
-        error = await failure(call(StringValue(value="x" * (4 * 1024 * 1024))))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+@pytest.mark.parametrize(("app", "most"), [(APP, MAX_REQUEST), (replace(APP, max_request=1000), 1000)])
+async def test_a_request_has_no_more_bytes_than_the_app_takes(app: App, most: int) -> None:
+    """One that is too large is refused before anything is made of it, and far too large ones before they are here."""
+    async with running(app) as channel:
+        call = channel.unary_unary(f"/{NAME}/GetUser", bytes, StringValue.FromString)
+        taken, larger, far_larger = [await failure(call(size)) for size in (most, most + 1, 4 * 1024 * 1024 + 1)]
+    assert taken.details() == "the request is no message of the RPC's type"  # zeros are none
+    assert (larger.code(), larger.details()) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        f"the request is larger than {most:,} bytes",
+    )
+    assert far_larger.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_a_port_is_bound_by_one_server() -> None:

@@ -111,6 +111,7 @@ def test_an_ipv6_address_is_bracketed() -> None:
         ("REGISTRY_URL", "127.0.0.1:2379"),
         ("REGISTRY_URL", "http://127.0.0.1:2379"),
         ("DATABASE_URL", "mysql://root:swordfish@db/shop"),
+        ("DATABASE_URL", "postgresql://root:swordfish@[db/shop"),
         ("NATS_URL", "http://n"),
         ("NATS_URL", "nats://"),
         ("NATS_URL", "nats://u:swordfish@n:4222,"),

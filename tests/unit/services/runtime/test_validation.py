@@ -39,6 +39,12 @@ def test_a_good_request_passes() -> None:
     assert _violations(GOOD) == {}
 
 
+def test_a_list_that_is_too_long_is_not_looked_at() -> None:
+    """To compare each of its items with each takes seconds, and then gives up; how many there are is told at once."""
+    request = order_pb2.CreateOrderRequest(items=[order_pb2.CreateOrderItem()] * 40_000)
+    assert _violations(request) == {"items": "must contain no more than 100 item(s)"}
+
+
 def test_every_broken_field_is_named() -> None:
     """All violations are told at once, each with its field."""
     found = _violations(user_pb2.CreateUserRequest(email="nobody", username="a", password="short"))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from shop_services.runtime.identity.caller import Role
 from shop_services.user.domain import NewUser, User, uniqueness_key
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
-ANN = User("u1", "ann@example.com", "ann", "Ann", {"a": 1}, 1, THEN, THEN)
+ANN = User("u1", "ann@example.com", "ann", "Ann", {"a": 1}, Role.CUSTOMER, 1, THEN, THEN)
 
 
 def test_a_change_touches_what_it_names_and_counts() -> None:
     """Other fields stay, the version grows by one, and the time of the change is noted."""
     later = THEN + timedelta(hours=1)
     changed = ANN.changed({"email": "ann@example.org", "display_name": ""}, later)
-    assert changed == User("u1", "ann@example.org", "ann", "", {"a": 1}, 2, THEN, later)
+    assert changed == User("u1", "ann@example.org", "ann", "", {"a": 1}, Role.CUSTOMER, 2, THEN, later)
     assert ANN.version == 1
 
 
