@@ -12,7 +12,9 @@ from google.rpc import code_pb2, error_details_pb2
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop_services.gateway.body import ClientGone
+from shop_services.gateway.counting import RequestCounts
 from shop_services.gateway.errors import CLIENT_CLOSED, Refusal
+from shop_services.gateway.exchange import BrokenOff
 from shop_services.runtime.context import REQUEST_ID, RequestContext, accept_request_id, enter
 
 _log = structlog.get_logger("shop.access")
@@ -28,8 +30,9 @@ class Access:
     that nobody expected is logged with its traceback and answered as INTERNAL without a word about its cause.
     """
 
-    def __init__(self, app: ASGIApp, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, app: ASGIApp, counts: RequestCounts, now: Callable[[], float] = monotonic) -> None:
         self._app = app
+        self._counts = counts
         self._now = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,10 +52,13 @@ class Access:
                 message["headers"] = [*message["headers"], (_HEADER, request_id.encode())]
             await send(message)
 
+        self._counts.began()
         try:
             await self._app(scope, receive, send_with_id)
         except ClientGone:
             status = CLIENT_CLOSED
+        except BrokenOff as reason:  # the server closes the connection of an answer that has no end
+            _log.info("broken_off", reason=str(reason))
         except asyncio.CancelledError:  # the server stops, and waits no longer
             status = status or 503
             raise
@@ -62,18 +68,21 @@ class Access:
                 raise  # the answer has begun: all that is left is to break the connection, which the server does
             await _send_defect(request_id, send_with_id)
         finally:
-            self._write(scope, status, started)
+            seconds = self._now() - started
+            self._counts.ended(scope.get("rpc", ""), status, seconds)
+            _write(scope, status, seconds)
 
-    def _write(self, scope: Scope, status: int, started: float) -> None:
-        log = _log.debug if scope["path"] in _PROBES else _log.error if status == 500 else _log.info
-        client = scope.get("client")
-        log(
-            "http",
-            status=status,
-            rpc=scope.get("rpc", ""),
-            duration_ms=round((self._now() - started) * 1000, 3),
-            peer=f"{client[0]}:{client[1]}" if client else "",
-        )
+
+def _write(scope: Scope, status: int, seconds: float) -> None:
+    log = _log.debug if scope["path"] in _PROBES else _log.error if status == 500 else _log.info
+    client = scope.get("client")
+    log(
+        "http",
+        status=status,
+        rpc=scope.get("rpc", ""),
+        duration_ms=round(seconds * 1000, 3),
+        peer=f"{client[0]}:{client[1]}" if client else "",
+    )
 
 
 def _sent(scope: Scope) -> str | None:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from shop_services.gateway.escapes import InvalidEscape, unescape
 from shop_services.gateway.fields import FieldPath, resolve, spelled, takes_text, text_setter
+from shop_services.gateway.httpbody import raw_request
 from shop_services.gateway.presence import given_paths
 from shop_services.gateway.protojson import FieldError, field_reader, loads, message_reader
 from shop_services.gateway.protojson.reader import MAX_DEPTH
@@ -30,11 +31,17 @@ class Binder:
         self._rule = rule
         self._make = message_factory.GetMessageClass(rule.rpc.input_type)
         self._read_body = _body_reader(rule)
+        self._raw_in = raw_request(rule)
         self._path = [_PathField(path, self._in_body(path)) for path in rule.bound]
         self._derive_mask = _mask_deriver(rule)
         self._parameter = lru_cache(maxsize=256)(self._find_parameter)
 
-    def bind(self, captured: Sequence[str], query: str, body: bytes) -> Any:
+    @property
+    def raw(self) -> bool:
+        """Whether the body may be of any type: it is bytes for a `google.api.HttpBody`, and not JSON."""
+        return self._raw_in is not None
+
+    def bind(self, captured: Sequence[str], query: str, body: bytes, content_type: str = "") -> Any:
         """The message for what the path captured, the query as it came, and the body.
 
         Raises:
@@ -43,7 +50,10 @@ class Binder:
         """
         message: Any = self._make()
         json = None
-        if body:
+        if self._raw_in is not None:
+            raw = self._raw_in(message)
+            raw.content_type, raw.data = content_type, body
+        elif body:
             if self._read_body is None:
                 raise FieldError("", "must be empty: this method takes its input from the path and the query")
             json = loads(body)
@@ -73,6 +83,8 @@ class Binder:
             path = resolve(self._rule.rpc.input_type, name)
         except FieldError:
             raise FieldError(name or "''", "unknown query parameter") from None
+        if any(is_special(step.message_type) for step in path[:-1] if step.message_type is not None):
+            raise FieldError(name, "unknown query parameter")  # there are Timestamps that no JSON can say
         if path in self._rule.bound:
             raise FieldError(name, "is given by the path, and cannot be a query parameter too")
         if self._in_body(path):

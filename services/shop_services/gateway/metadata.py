@@ -24,6 +24,10 @@ _PREFIX = b"grpc-metadata-"
 _KEY = re.compile(r"[0-9a-z_.-]{1,128}")
 _VALUE = re.compile(r"[ -~]*")
 _RESERVED = frozenset({"authorization", REQUEST_ID, "connection", "content-type", "host", "te", "user-agent"})
+_MOST = 6 * 1024
+"""Bytes of a request's metadata, with 32 more for each (RFC 7541, section 4.1). A gRPC server takes 8 KiB, some of them
+its own; beyond it refuses some requests, and beyond 16 KiB all, as if they came too often."""
+_EACH = 32
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
@@ -43,6 +47,7 @@ class Head:
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     """The head of a request from its headers, whose names are lower case. Raises `Refusal`: one is malformed."""
     head = Head()
+    room = _MOST
     for name, value in headers:
         if name == b"content-type":
             head.content_type = value.decode("latin-1")
@@ -55,10 +60,15 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             head.content_encoding = value.decode("latin-1").strip().lower()
         elif name == b"authorization":
             head.metadata.append(("authorization", _text(name, value)))
+            room -= len(name) + len(value) + _EACH
         elif name == b"grpc-timeout":
             head.timeout = _timeout(value.decode("latin-1"))
         elif name.startswith(_PREFIX):
             head.metadata.append(_pair(name, value))
+            room -= len(name) + len(value) + _EACH
+    if room < 0:
+        what = f"authorization and the headers grpc-metadata-* have more than {_MOST} bytes together"
+        raise Refusal.of(code_pb2.RESOURCE_EXHAUSTED, what, http_status=431)
     return head
 
 

@@ -6,37 +6,58 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Generator
+import ssl
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
-KEEP_ALIVE = 75
-"""Seconds that an idle connection stays open: more than the 60 that proxies keep theirs, so that they close first."""
+from shop_services.gateway.connection import Connection, ConnectionBounds, Connections
+from shop_services.gateway.pressure import Relieved
 
+_BETWEEN_SWEEPS = 1.0
 _FORCED = 1
 
 
 class HttpServer:
-    """Serves an ASGI application on a bound socket. It starts and stops as a `grpc.aio.Server` does."""
+    """Serves an ASGI application on a bound socket. It starts and stops as a `grpc.aio.Server` does.
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    The pressure of a `Relieved` one is asked about requests before they are anybody's work. `bounds` are those of the
+    connections. With `tls` it serves HTTPS. `stopping` is called when it begins to stop, to end what would go on.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        bounds: ConnectionBounds | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        connections = Connections(bounds, app.pressure if isinstance(app, Relieved) else None)
         config = uvicorn.Config(
             app,
             lifespan="off",
             ws="none",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # whoever sends nonsense does not fill the log
             access_log=False,  # the application writes its own
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE,
+            http=partial(Connection, among=connections),  # type: ignore[arg-type]  # called, and nothing else
+            timeout_keep_alive=math.ceil(connections.bounds.idle),
         )
-        self._uvicorn = _Uvicorn(config)
+        config.load()
+        config.ssl = tls  # uvicorn would make its own, of files that it reads once
+        self._uvicorn = _Uvicorn(config, connections)
         # Accepted sockets inherit it. asyncio sets it only on sockets whose protocol was given by name, and without it
         # Nagle's algorithm holds the body back until the client has acknowledged the headers: 40 ms for each answer.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._listener = listener
+        self._stopping = stopping
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -55,6 +76,7 @@ class HttpServer:
         """
         if self._serving is None or self._serving.done():
             return
+        self._stopping()
         if grace is None:
             self._uvicorn.force_exit = True
             for request in tuple(self._uvicorn.server_state.tasks):
@@ -65,10 +87,11 @@ class HttpServer:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals to the process, and tells when it has started."""
+    """Leaves signals to the process, tells when it has started, and looks after the connections."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)
+        self._connections = connections
         self.has_started = asyncio.Event()
 
     @contextlib.contextmanager
@@ -76,5 +99,30 @@ class _Uvicorn(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])  # it would give a TLS handshake a minute, in which a connection is nobody's yet
+        config, loop = self.config, asyncio.get_running_loop()
+
+        def connection() -> asyncio.Protocol:
+            protocol = cast("Callable[..., asyncio.Protocol]", config.http_protocol_class)
+            return protocol(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        handshake = self._connections.bounds.head if config.ssl else None
+        for listener in sockets or ():
+            self.servers.append(
+                await loop.create_server(
+                    connection, sock=listener, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=handshake
+                )
+            )
+        self._sweep()
         self.has_started.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().shutdown(sockets)
+        finally:
+            self._next_sweep.cancel()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._next_sweep = loop.call_later(_BETWEEN_SWEEPS, self._sweep)  # whatever becomes of this one
+        self._connections.sweep(self.server_state.connections, loop.time())

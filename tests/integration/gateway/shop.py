@@ -15,6 +15,7 @@ from shop_services.gateway import wiring as gateway
 from shop_services.order import wiring as order
 from shop_services.product import wiring as product
 from shop_services.runtime.app import Wiring
+from shop_services.runtime.operator import operator_token
 from shop_services.runtime.serve import connect, instance_of
 from shop_services.runtime.server import make_server
 from shop_services.runtime.settings import Settings
@@ -37,12 +38,14 @@ async def service(name: str, settings: Settings, registry: Registry) -> AsyncIte
 
 @asynccontextmanager
 async def running_shop(data: Path, services: Iterable[str] = WIRINGS) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the gateway of a new shop that has these services."""
-    settings = Settings(registry_url=f"memory://{data.name}", nats_url=f"memory://{data.name}", data=data)
+    """A client of the gateway of a new shop that has these services. It calls as an admin, and as often as it likes."""
+    memory = f"memory://{data.name}"
+    settings = Settings(registry_url=memory, nats_url=memory, data=data, gateway_rate=0)
     async with AsyncExitStack() as stack:
-        registry = await stack.enter_async_context(connect(settings))
+        registry = await stack.enter_async_context(connect(settings, "gateway"))
         for name in services:
             await stack.enter_async_context(service(name, settings, registry))
         front = await stack.enter_async_context(gateway.wire(settings, registry))
         _, client = await stack.enter_async_context(http(front.app))
+        client.headers["authorization"] = f"Bearer {operator_token(settings)}"
         yield client

@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -60,15 +61,18 @@ async def gateway(etcd: Etcd, **variables: str) -> AsyncIterator[Running]:
     prefix = f"t{secrets.token_hex(4)}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
     environment = {"REGISTRY_URL": f"{etcd.url}/{prefix}", "SHOP_PORT": "0", "SHOP_PROPAGATION": "0.5", **variables}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "shop_services.gateway", env={**kept, **environment}, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        yield Running(process, etcd, prefix)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    with tempfile.TemporaryDirectory() as data:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "shop_services.gateway"),
+            env={**kept, "SHOP_DATA": data, **environment},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            yield Running(process, etcd, prefix)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
 
 
 async def test_it_is_registered_drains_and_ends(shared_etcd: Etcd) -> None:

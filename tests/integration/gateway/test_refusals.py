@@ -41,16 +41,16 @@ async def test_details_reach_the_client(shared_client: httpx.AsyncClient) -> Non
     [
         ("GET", "/v2/nothing", b"", 404, 5, "there is nothing at /v2/nothing"),
         ("GET", "/v1/echo/", b"", 404, 5, "there is nothing at /v1/echo/"),
-        ("GET", "/", b"", 404, 5, "there is nothing at /"),
+        ("GET", "/nothing", b"", 404, 5, "there is nothing at /nothing"),
         ("DELETE", "/v1/echo", b"", 405, 12, "/v1/echo does not take DELETE, only GET, HEAD, POST"),
-        ("POST", "/healthz", b"", 405, 12, "/healthz does not take POST"),
+        ("POST", "/healthz", b"", 405, 12, "/healthz does not take POST, only GET, HEAD"),
         (
-            "GET",
-            "/v1/echo:watch",
-            b"",
+            "POST",
+            "/v1/feed",
+            b"x",
             501,
             12,
-            "tests.zoo.v1.Zoo.Watch streams: call it by gRPC, HTTP does not serve it yet",
+            "tests.zoo.v1.Zoo.Feed takes a stream of requests, which HTTP/JSON does not serve: call it by gRPC",
         ),
         ("GET", "/v1/echo?nope=1", b"", 400, 3, "nope: unknown query parameter"),
         ("POST", "/v1/echo", b'{"nope": 1}', 400, 3, "nope: unknown field"),
@@ -117,4 +117,5 @@ async def test_a_body_is_json_or_refused(
     assert response.status_code == status
     if status == 415:
         assert response.json()["code"] == 3
-        assert response.headers["accept-post"] == "application/json"
+        assert response.headers["accept-encoding"] == "identity"
+        assert ("accept-post" in response.headers) is ("content-encoding" not in headers)

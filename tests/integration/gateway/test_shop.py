@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,23 @@ async def test_an_order_is_made_read_and_cancelled(shop: httpx.AsyncClient) -> N
     assert (await ok(await shop.get(path)))["order"]["history"]
     cancelled = (await ok(await shop.post(f"{path}:cancel", json={"reason": "no"})))["order"]
     assert (cancelled["status"], cancelled["statusReason"]) == ("ORDER_STATUS_CANCELLED", "no")
-    assert (await shop.get(f"{path}:watch")).status_code == 501
+    watched = (await shop.get(f"{path}:watch")).text.splitlines()  # to its end, since the order has ended
+    assert [json.loads(line)["result"]["order"]["status"] for line in watched] == ["ORDER_STATUS_CANCELLED"]
+    missing = await shop.get("/v1/orders/no-such:watch", headers={"Accept": "text/event-stream"})
+    assert (missing.status_code, missing.json()["code"]) == (404, 5)
+
+
+async def test_changes_of_products_are_events(shop: httpx.AsyncClient) -> None:
+    """A watch of the catalog has begun when its headers are here, and every change after that is an event."""
+    path, headers = "/v1/products:watch?category=watched", {"Accept": "text/event-stream"}
+    async with asyncio.timeout(DEADLINE), shop.stream("GET", path, headers=headers) as got:
+        assert got.headers["content-type"] == "text/event-stream"
+        assert int(got.headers["grpc-metadata-catalog-revision"]) >= 0
+        made = await new_product(shop, "watched-1", category="watched")
+        async for line in got.aiter_lines():
+            if line.startswith("data: "):
+                break
+    assert json.loads(line.removeprefix("data: "))["product"]["id"] == made["id"]
 
 
 async def test_a_cache_keeps_bytes_under_keys_of_several_segments(shop: httpx.AsyncClient) -> None:
@@ -153,6 +170,7 @@ async def test_a_cache_keeps_bytes_under_keys_of_several_segments(shop: httpx.As
         ("GET", "/v1/cache/no-such/entries/k", None, 400, 3, {"namespace"}),
         *(("PUT", ENTRY, {"ttl": ttl}, 400, 3, {"ttl"}) for ttl in ("0s", "-1s", "31536001s", "999999999999999s")),
         pytest.param("PUT", f"{ENTRY}/{'x' * 1024}", {}, 400, 3, {"key"}, id="a key that is too long"),
+        ("POST", "/v1/orders", {"items": [{}] * 100_000}, 413, 8, set()),
         ("PUT", ENTRY, {"value": base64.b64encode(bytes(MIB + 1)).decode()}, 400, 3, {"value"}),
         ("PATCH", "/v1/products/x", {"id": "y"}, 400, 3, {"product.id"}),
         (
@@ -176,12 +194,13 @@ async def test_bad_input_names_its_field(
 
 
 async def test_the_document_describes_what_is_answered(shop: httpx.AsyncClient) -> None:
-    """The published document is valid and has every unary route; each GET without parameters answers by its schema."""
+    """The published document is valid and has the routes, those of streams with both of their types."""
     document = (await shop.get("/openapi.json")).json()
     validate(document)
     assert document["info"]["title"] == "Shop"
     assert "post" in document["paths"]["/v1/orders/{order_id}:cancel"]
-    assert not any(path.endswith(":watch") for path in document["paths"])
+    streamed = document["paths"]["/v1/products:watch"]["get"]["responses"]["200"]["content"]
+    assert streamed.keys() == {"application/x-ndjson", "text/event-stream"}
 
 
 async def test_a_missing_service_is_named(tmp_path: Path) -> None:

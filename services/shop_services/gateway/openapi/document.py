@@ -6,34 +6,49 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
-from google.rpc import status_pb2
 
 from shop_services.gateway.fields import FieldPath, takes_text
+from shop_services.gateway.framing import NDJSON, SSE
+from shop_services.gateway.httpbody import raw_request, raw_response
 from shop_services.gateway.openapi.comments import Comments
 from shop_services.gateway.openapi.constraints import required_fields
+from shop_services.gateway.openapi.failures import error_schema
 from shop_services.gateway.openapi.paths import PathParameter, Paths
 from shop_services.gateway.openapi.schemas import Schema, Schemas
+from shop_services.gateway.openapi.security import SCHEMES, required_of, said_of
+from shop_services.gateway.openapi.statuses import Statuses
 from shop_services.gateway.protojson.wellknown import is_special
 from shop_services.gateway.rules import WHOLE, Rule, rules_of
+from shop_services.runtime.identity.rules import rule_in
 
 _METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"})
-_INTRODUCTION = (
-    "gRPC services as HTTP and JSON. Names are lowerCamelCase, and those of the .proto files are taken too; 64-bit "
-    "integers are strings, and numbers are taken too. An error has a `google.rpc.Status` as its body: its `code` is "
-    "gRPC's, and its `details` say precisely what is wrong."
-)
+_INTRODUCTION = """\
+gRPC services as HTTP and JSON. Names are lowerCamelCase, and those of the .proto files are taken too; 64-bit integers
+are strings, and numbers are taken too. An error has a `google.rpc.Status` as its body: its `code` is gRPC's, and its
+`details` say precisely what is wrong.
+
+Whoever is asked for a token sends it as `Authorization: Bearer …`. Any request may have `X-Request-Id`, which comes
+back and is in the logs; `Grpc-Timeout`, such as `500m` for half a second; and `Grpc-Metadata-*` for the services."""
 _REST = "It may have several segments: their slashes are sent as they are, not as %2F."
-_ERROR = "An error: `code` is a google.rpc.Code, `message` is for people, `details` are for programs."
+_EVENTS = (
+    "Server-sent events: one without a name has a message as its data; `error` has a google.rpc.Status, `end` nothing."
+)
 
 
 def make_document(
     services: Iterable[ServiceDescriptor], comments: Comments, *, title: str, version: str
 ) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of what a `Transcoder` of the same services answers. RPCs that stream are not in it."""
+    """The OpenAPI 3.1 document of what a `Transcoder` of the same services answers.
+
+    RPCs whose requests stream are not in it: HTTP does not serve them.
+
+    Raises:
+        InvalidRule: what the protos say about who may call makes no sense.
+    """
     builder = _Builder(comments)
     tags = []
     for service in services:
-        rules = [rule for rule in rules_of(service) if rule.method in _METHODS and not rule.streams]
+        rules = [rule for rule in rules_of(service) if rule.method in _METHODS and not rule.rpc.client_streaming]
         if rules:
             tags.append({"name": service.name} | _described(comments.of(service.full_name)))
         for rule in rules:
@@ -46,7 +61,8 @@ def make_document(
         "paths": builder.paths,
         "components": {
             "schemas": dict(sorted(builder.schemas.components.items())),
-            "responses": {"Error": {"description": _ERROR, "content": _json(builder.error)}},
+            "responses": builder.statuses.components,
+            "securitySchemes": SCHEMES,
         },
     }
 
@@ -55,7 +71,8 @@ class _Builder:
     def __init__(self, comments: Comments) -> None:
         self.schemas = Schemas(comments)
         self.paths: dict[str, dict[str, Any]] = {}
-        self.error = self.schemas.message(status_pb2.Status.DESCRIPTOR)
+        self._error = error_schema(self.schemas)
+        self.statuses = Statuses(self._error)
         self._comments = comments
         self._names = Paths()
 
@@ -66,14 +83,16 @@ class _Builder:
             {"name": parameter.name, "in": "path", "required": True} | self._path_parameter(rule, parameter)
             for parameter in parameters
         ]
+        access = rule_in(rule.rpc)
         service = rule.rpc.containing_service.name
         operation: dict[str, Any] = {
             "operationId": f"{service}_{rule.rpc.name}" + (f"_{rule.number + 1}" if rule.number else ""),
             "tags": [service],
             "summary": _first_sentence(comment) or rule.rpc.name,
-            **_described(comment),
+            **_described("\n\n".join(filter(None, (comment, said_of(access))))),
             "parameters": [*in_path, *self._query(rule)],
-            "responses": {"200": self._answer(rule), "default": {"$ref": "#/components/responses/Error"}},
+            "responses": {"200": self._answer(rule), **self.statuses.of(rule, comment, access)},
+            **required_of(access),
         }
         if rule.body is not None:
             operation["requestBody"] = self._body(rule)
@@ -107,6 +126,8 @@ class _Builder:
 
     def _body(self, rule: Rule) -> Schema:
         message = rule.rpc.input_type
+        if raw_request(rule) is not None:
+            return {"required": False, "content": {"*/*": {"schema": {}}}}
         if isinstance(rule.body, FieldDescriptor):
             schema = self.schemas.field(rule.body)
             required = rule.body.name in required_fields(message)
@@ -117,9 +138,22 @@ class _Builder:
 
     def _answer(self, rule: Rule) -> Schema:
         message = rule.rpc.output_type
-        schema = self.schemas.message(message) if rule.response_body is None else self.schemas.field(rule.response_body)
         description = self._comments.of(message.full_name) or "The answer."
-        return {"description": description, "content": _json(schema)}
+        return {"description": description, "content": self._answer_content(rule)}
+
+    def _answer_content(self, rule: Rule) -> Schema:
+        if raw_response(rule) is not None:
+            return {"*/*": {"schema": {}}}
+        message = rule.rpc.output_type
+        schema = self.schemas.message(message) if rule.response_body is None else self.schemas.field(rule.response_body)
+        if not rule.rpc.server_streaming:
+            return _json(schema)
+        line = {
+            "description": "Each line is one of these: a message, or as the last one what ended the stream too early.",
+            "oneOf": [_envelope("result", schema), _envelope("error", self._error)],
+        }
+        events = {"type": "string", "description": _EVENTS}
+        return {NDJSON.content_type: {"schema": line}, SSE.content_type: {"schema": events}}
 
 
 def _leaves(message: Descriptor, inside: FieldPath) -> Iterator[FieldPath]:
@@ -132,6 +166,10 @@ def _leaves(message: Descriptor, inside: FieldPath) -> Iterator[FieldPath]:
             continue
         elif inner not in [outer.message_type for outer in inside]:
             yield from _leaves(inner, (*inside, field))
+
+
+def _envelope(name: str, schema: Schema) -> Schema:
+    return {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
 
 
 def _json(schema: Schema) -> Schema:

@@ -34,7 +34,12 @@ _SCALARS: dict[int, Schema] = {
     FieldDescriptor.CPPTYPE_BOOL: {"type": "boolean"},
     FieldDescriptor.CPPTYPE_INT32: _INT32,
     FieldDescriptor.CPPTYPE_UINT32: _UINT32,
-    FieldDescriptor.CPPTYPE_INT64: {"type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$"},
+    FieldDescriptor.CPPTYPE_INT64: {
+        "type": "string",
+        "format": "int64",
+        "pattern": "^-?[0-9]{1,19}$",
+        "examples": ["1"],
+    },
     FieldDescriptor.CPPTYPE_UINT64: {"type": "string", "format": "uint64", "pattern": "^[0-9]{1,20}$"},
     FieldDescriptor.CPPTYPE_DOUBLE: {"type": "number", "format": "double"},
     FieldDescriptor.CPPTYPE_FLOAT: {"type": "number", "format": "float"},
@@ -65,7 +70,11 @@ class Schemas:
         if name not in self.components:
             self.components[name] = {}  # before its fields, which may be of this same type
             self.components[name] = self.object(descriptor)
-        return {"$ref": f"#/components/schemas/{name}"}
+        return self.reference(descriptor)
+
+    def reference(self, descriptor: Descriptor) -> Schema:
+        """A reference to the component of a message."""
+        return {"$ref": f"#/components/schemas/{descriptor.full_name}"}
 
     def object(self, descriptor: Descriptor, without: Collection[str] = ()) -> Schema:
         """The schema of a message in full, but for some of its fields."""

@@ -16,10 +16,11 @@ from google.protobuf.message import Message
 from shop_services.gateway.protojson import wellknown
 from shop_services.gateway.protojson.errors import FieldError
 from shop_services.gateway.protojson.printer import map_entry
-from shop_services.gateway.protojson.scalars import scalar_reader, text_reader
+from shop_services.gateway.protojson.scalars import read_string, scalar_reader, text_reader
 
-MAX_DEPTH = 100
-"""How many messages may be inside each other: the limit of protobuf's decoders, which would refuse the result."""
+MAX_DEPTH = 99
+"""How many messages may be inside each other: one less than protobuf's decoders take, which would refuse the result,
+since a message that has nothing in it (a time, an entry of a map) is not counted."""
 
 Reader = Callable[[object, Any, int], None]
 """Fills a message (or sets a field of it) from JSON; the last argument is how much deeper it may go.
@@ -191,9 +192,12 @@ def _read_any(json: object, message: Any, depth: int) -> None:
         raise FieldError("", "must be an object")
     if not json:
         return
-    type_url = json.get("@type")
-    if not isinstance(type_url, str):
+    if not isinstance(type_url := json.get("@type"), str):
         raise FieldError("", "must have an '@type'")
+    try:
+        read_string(type_url)
+    except ValueError as error:
+        raise FieldError("", f"has an '@type' that {error}") from None
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(type_url.rpartition("/")[2])
     except KeyError:

@@ -24,6 +24,7 @@ WRAPPERS = frozenset(
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _CAPITAL = re.compile(r"[A-Z]")
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+_SAYABLE = re.compile(r"(?:_?[a-z]|[0-9])+(?:\.(?:_?[a-z]|[0-9])+)*")  # what lowerCamelCase can spell, and give back
 
 
 def is_special(descriptor: Descriptor) -> bool:
@@ -123,9 +124,10 @@ def _read_field_mask(value: object, message: Any, depth: int) -> None:
     paths = text.split(",") if text else []
     message.Clear()
     for path in paths:
-        if not _PATH.fullmatch(path):
+        name = _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", path)
+        if not _PATH.fullmatch(path) or not _SAYABLE.fullmatch(name):
             raise FieldError("", f"must be the names of fields separated by commas; {path!r} is none")
-        message.paths.append(_CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", path))
+        message.paths.append(name)
 
 
 def _read_value(value: object, message: Any, depth: int) -> None:

@@ -5,11 +5,12 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc.aio import AioRpcError, Metadata
 
-from shop_services.gateway.errors import Refusal, failed_call, wrong_field
+from grpc_balancer.failure import local_error
+from shop_services.gateway.errors import Refusal, failed_call, no_answer, send_json, wrong_field
 from shop_services.gateway.protojson import FieldError
 
 GRPC_GATEWAY = {
@@ -101,3 +102,83 @@ def test_a_401_says_how_to_identify_oneself() -> None:
     """RFC 9110: a 401 has a WWW-Authenticate header."""
     assert failed(grpc.StatusCode.UNAUTHENTICATED).headers == ((b"www-authenticate", b"Bearer"),)
     assert failed(grpc.StatusCode.PERMISSION_DENIED).headers == ()
+
+
+def test_what_no_server_took_shows_nothing_of_the_inside() -> None:
+    """The service's name and the request's id; what the balancer knows is for the log."""
+    inside = "no endpoint of 'product': no instance is registered; registry snapshot at revision 187"
+    rpc = "/shop.product.v1.InventoryService/GetStock"
+    refusal = no_answer(local_error(grpc.StatusCode.UNAVAILABLE, inside), rpc, "r-1")
+    assert refusal is not None
+    assert json.loads(refusal.body()) == {
+        "code": 14,
+        "message": "product is not available",
+        "details": [{"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "r-1", "servingData": ""}],
+    }
+    assert refusal.headers == ((b"retry-after", b"1"),)
+    assert refusal.cause == inside
+
+
+@pytest.mark.parametrize(
+    ("code", "rpc", "message"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "/Zoo/Echo", "Zoo is not available"),
+        (grpc.StatusCode.UNAVAILABLE, "/zoo.Zoo/Echo", "zoo is not available"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "/tests.zoo.v1beta1.Zoo/Echo", "zoo did not answer in time"),
+        (grpc.StatusCode.INTERNAL, "/tests.zoo.v1.Zoo/Echo", "zoo could not be called"),
+    ],
+)
+def test_what_no_server_took_keeps_its_code(code: grpc.StatusCode, rpc: str, message: str) -> None:
+    """With words of its own; only what is not available is to be tried again."""
+    refusal = no_answer(local_error(code, "10.0.0.1:80: Connection refused"), rpc, "r-1")
+    assert refusal is not None
+    assert (refusal.status.code, refusal.status.message) == (code.value[0], message)
+    assert bool(refusal.headers) is (code is grpc.StatusCode.UNAVAILABLE)
+
+
+def test_a_servers_answer_is_its_own() -> None:
+    """Whatever its words are: gRPC says that they came from a peer."""
+    words = "no endpoint of 'x': none"
+    error = AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), Metadata(), words, "UNKNOWN:Error received from peer")
+    assert no_answer(error, "/tests.zoo.v1.Zoo/Echo", "r-1") is None
+
+
+async def test_json_is_not_kept_and_not_guessed_at() -> None:
+    """Every answer in JSON, errors too: some have tokens."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await send_json(send, 200, ((b"a", b"b"),), b"{}")
+    assert dict(sent[0]["headers"]) == {
+        b"content-type": b"application/json",
+        b"content-length": b"2",
+        b"x-content-type-options": b"nosniff",
+        b"cache-control": b"no-store",
+        b"a": b"b",
+    }
+
+
+def with_delay(**delay: int) -> bytes:
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(**delay)))
+    return status_with(detail, code=8)
+
+
+@pytest.mark.parametrize(
+    ("trailer", "seconds"),
+    [
+        (("grpc-status-details-bin", with_delay(seconds=3)), b"3"),
+        (("grpc-status-details-bin", with_delay(seconds=3, nanos=1)), b"4"),
+        (("grpc-status-details-bin", with_delay(seconds=-3)), b"0"),
+        (("grpc-retry-pushback-ms", "1001"), b"2"),
+        (("grpc-retry-pushback-ms", "0"), b"0"),
+        (("grpc-retry-pushback-ms", "-1"), None),
+        (("grpc-retry-pushback-ms", "soon"), None),
+    ],
+)
+def test_when_to_try_again_is_a_header(trailer: tuple[str, Any], seconds: bytes | None) -> None:
+    """RetryInfo, or else gRPC's pushback, is a Retry-After in whole seconds, never earlier than asked for."""
+    refusal = failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "why", trailer)
+    assert dict(refusal.headers).get(b"retry-after") == seconds

@@ -26,6 +26,22 @@ def test_chosen_headers_become_metadata() -> None:
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        [("Grpc-Metadata-A", "x" * 6500)],
+        [("Grpc-Metadata-A", "x" * 2000), ("Grpc-Metadata-B-Bin", "AAAA" * 500), ("Authorization", "x" * 3000)],
+        [("Grpc-Metadata-A", "")] * 200,
+    ],
+)
+def test_more_metadata_than_a_server_takes_are_refused(headers: list[tuple[str, str]]) -> None:
+    """431, and not the server's own answer, which is 429, as if somebody had asked too often."""
+    with pytest.raises(Refusal, match="more than 6144 bytes together") as caught:
+        metadata(*headers)
+    assert caught.value.http_status == 431
+    assert metadata(("Grpc-Metadata-A", "x" * 6000)) == [("a", "x" * 6000)]
+
+
+@pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
         ("Grpc-Metadata-X-Request-Id", "x", "names a key that cannot be set"),

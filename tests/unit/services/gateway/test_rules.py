@@ -22,7 +22,7 @@ def test_an_rpc_has_a_rule_for_each_binding() -> None:
     assert echo[1].body is None
     assert [field.name for field in echo[3].bound[0]] == ["child", "name"]
     assert "Hidden" not in {rule.rpc.name for rule in rules}
-    assert [rule.rpc.name for rule in rules if rule.streams] == ["Watch"]
+    assert {rule.rpc.name for rule in rules if rule.streams} == {"Watch", "Count", "Download", "Feed"}
 
 
 def annotated(**rule: Any) -> ServiceDescriptor:

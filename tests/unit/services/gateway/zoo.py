@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from buf.validate import validate_pb2
-from google.api import annotations_pb2
+from google.api import annotations_pb2, httpbody_pb2  # type: ignore[attr-defined]  # HttpBody has no stubs
 from google.protobuf import (
     any_pb2,
     descriptor_pool,
@@ -32,6 +32,7 @@ _IMPORTED = (  # known to the default pool by being imported here
     duration_pb2,
     empty_pb2,
     field_mask_pb2,
+    httpbody_pb2,
     money_pb2,
     struct_pb2,
     timestamp_pb2,

@@ -45,13 +45,21 @@ def test_the_document_is_valid(document: Any) -> None:
     assert document["openapi"] == "3.1.0"
 
 
-def test_every_unary_binding_of_the_shop_is_there_once() -> None:
-    """There are as many operations as rules that do not stream, each with an id of its own; streams are left out."""
-    rules = [rule for service in SERVICES for rule in rules_of(service) if not rule.streams]
+def test_every_binding_of_the_shop_is_there_once() -> None:
+    """There are as many operations as rules, each with an id of its own; streams of answers are among them."""
+    rules = [rule for service in SERVICES for rule in rules_of(service)]
     operations = [each for path in SHOP["paths"].values() for each in path.values()]
     assert len(operations) == len(rules)
     assert len({each["operationId"] for each in operations}) == len(rules)
-    assert not any(path.endswith(":watch") for path in SHOP["paths"])
+
+
+def test_a_stream_has_the_forms_that_a_client_can_choose() -> None:
+    """Lines of JSON with a message or an error in each, and events."""
+    answer = operation("/v1/orders/{order_id}:watch", "get", SHOP)["responses"]["200"]["content"]
+    lines, events = answer["application/x-ndjson"]["schema"]["oneOf"], answer["text/event-stream"]["schema"]
+    assert [line["required"] for line in lines] == [["result"], ["error"]]
+    assert lines[0]["properties"]["result"] == {"$ref": "#/components/schemas/shop.order.v1.WatchOrderResponse"}
+    assert events["type"] == "string"
 
 
 def test_everything_of_the_shop_has_a_description() -> None:
@@ -123,14 +131,35 @@ def test_bodies_and_answers_are_what_the_rule_says() -> None:
     assert "requestBody" not in operation("/v1/products", "get", SHOP)
 
 
-def test_every_operation_documents_the_shape_of_errors() -> None:
-    """Any other status has a google.rpc.Status."""
+def test_every_error_has_the_same_shape() -> None:
+    """Whatever the status, the body is a google.rpc.Status, and no status stands for any other."""
     for path in SHOP["paths"].values():
         for each in path.values():
-            assert each["responses"]["default"] == {"$ref": "#/components/responses/Error"}
-    error = SHOP["components"]["responses"]["Error"]["content"]["application/json"]["schema"]
-    assert error == {"$ref": "#/components/schemas/google.rpc.Status"}
-    assert schema("google.rpc.Status", SHOP)["properties"].keys() == {"code", "message", "details"}
+            assert "default" not in each["responses"]
+            for status, response in each["responses"].items():
+                if status == "200":
+                    continue
+                if "$ref" in response:
+                    response = SHOP["components"]["responses"][response["$ref"].rpartition("/")[2]]
+                (content,) = response["content"].values()
+                assert content["schema"] == {"$ref": "#/components/schemas/google.rpc.Status"}
+                assert resolved(SHOP, "google.rpc.Status").is_valid(content["example"])
+                assert response["description"]
+
+
+@pytest.mark.parametrize(
+    ("detail", "valid"),
+    [
+        ({"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "r", "servingData": ""}, True),
+        ({"@type": "type.googleapis.com/google.rpc.RequestInfo", "id": "r"}, False),
+        ({"@type": "type.googleapis.com/elsewhere.Detail", "id": "r"}, True),
+        ({"id": "r"}, False),
+    ],
+)
+def test_details_are_told_apart_by_their_type(detail: Any, valid: bool) -> None:
+    """A detail of a kind that ours have keeps to its schema, and one of another kind may be anything."""
+    error = {"code": 5, "message": "", "details": [detail]}
+    assert resolved(SHOP, "google.rpc.Status").is_valid(error) is valid
 
 
 @pytest.mark.parametrize(
