@@ -1,4 +1,4 @@
-"""How much one answer may hold."""
+"""How much one request and one answer may hold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from shop_services.runtime.errors import ResourceExhausted
 
 MAX_ANSWER = 4 * 1024 * 1024
 """Bytes of a message that a client takes unless it was told otherwise: gRPC's `max_receive_message_length`."""
+MAX_REQUEST = 4 * 1024 * 1024
+"""Bytes of a request: many values are written at once. Only services and admins do that."""
 _FRAMING = 8
 """Bytes that an element of a message takes around itself, at most."""
 

@@ -32,14 +32,20 @@ class Late(Unavailable):
 class Peers:
     """`Values` of whichever instance has the key, or the first of the keys: the others must be the same one's.
 
-    `channel` goes by the key to any instance but this one.
+    `channel` goes by the key to any instance but this one, `direct` makes one to that which it is given.
 
     Every method raises `Unavailable` if the call failed, and `Late` if it was not answered in time: it may have been
     done all the same. What the other instance refuses is raised as it would be there.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        seconds: float = SECONDS,
+        direct: Callable[[Instance], grpc.aio.Channel] = direct_channel,
+    ) -> None:
         self._stub = CacheServiceStub(channel)
+        self._direct = direct
         self._seconds = seconds
 
     async def get(self, namespace: str, key: str) -> Entry | None:
@@ -83,7 +89,7 @@ class Peers:
 
     async def clear(self, namespace: str, instance: Instance) -> int:
         """Forget all values that `instance` keeps of a namespace. Returns how many there were."""
-        async with direct_channel(instance) as channel:
+        async with self._direct(instance) as channel:
             clear = CacheServiceStub(channel).Clear
             request = pb.ClearRequest(namespace=namespace)
             response: pb.ClearResponse = await self._ask(clear, request, seconds=CLEAR_SECONDS)

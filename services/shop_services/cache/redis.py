@@ -10,7 +10,6 @@ While Redis is away, frozen or slow, reads are misses and all else fails, within
 from __future__ import annotations
 
 import asyncio
-import re
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -18,15 +17,15 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from shop_services.cache.domain import Entry, Swap
 from shop_services.cache.limits import MAX_ANSWER, answer_too_large
 from shop_services.caching.counts import Counts
+from shop_services.caching.redis_pool import redis_pool
 from shop_services.runtime.errors import ResourceExhausted, SharedOutage, Unavailable
+from shop_services.runtime.tls import ClientTls
 
 BOUND = 1.0
 """Seconds that a call waits for Redis at most: a caller with the usual deadline still hears what is wrong."""
@@ -92,23 +91,17 @@ return redis.call('MGET', unpack(KEYS))
 
 
 class RedisValues:
-    """`Values` in the Redis at `url`, for the given namespaces; `close` it.
+    """`Values` in the Redis at `url`, for the given namespaces; `close` it. `url` and `tls` are as in `redis_pool`.
 
     Raises:
         ValueError: the URL cannot be used.
     """
 
-    def __init__(self, url: str, namespaces: Iterable[str], *, bound: float = BOUND) -> None:
-        pool = BlockingConnectionPool.from_url(
-            re.sub(r"^valkey(s?)://", r"redis\1://", url),
-            max_connections=CONNECTIONS,
-            timeout=bound,
-            socket_timeout=bound,
-            socket_connect_timeout=bound,
-            retry=Retry(NoBackoff(), 0),  # a compare-and-set must not be repeated, and there is no time for more
-            protocol=2,
-        )
-        self._redis = Redis.from_pool(pool)
+    def __init__(
+        self, url: str, namespaces: Iterable[str], *, bound: float = BOUND, tls: ClientTls | None = None
+    ) -> None:
+        # It repeats nothing: a compare-and-set must not be, and there is no time for more.
+        self._redis = Redis.from_pool(redis_pool(url, connections=CONNECTIONS, timeout=bound, tls=tls))
         self._set = self._redis.register_script(_SET)
         self._get_many = self._redis.register_script(_GET_MANY)
         self._compare_and_set = self._redis.register_script(_COMPARE_AND_SET)

@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 
 from aiocache.plugins import BasePlugin  # type: ignore[import-untyped]
 from aiocache.serializers import BaseSerializer, JsonSerializer  # type: ignore[import-untyped]
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from shop_services.caching.arguments import MAX_VALUE_BYTES, check_namespace
 from shop_services.caching.backend import MISS, Backend, bounded_by
 from shop_services.caching.counts import Counts
 from shop_services.caching.errors import CacheUnavailable, KeyExists
+from shop_services.caching.redis_pool import redis_pool
+from shop_services.runtime.tls import ClientTls
 
 CONNECTIONS: Final = 16
 """Connections to the server at most; a call that finds none free waits for one, within its timeout."""
@@ -42,7 +42,7 @@ _DELETE_IF: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.
 class RedisCache(Backend):
     """Values under `namespace:key`, as `serializer` makes them.
 
-    `url`: `redis://`, `rediss://` (TLS), `unix://`, or the same with `valkey`. `timeout`: seconds for one exchange with
+    `url` and `tls` are as in `redis_pool`. `timeout`: seconds for one exchange with
     the server, connecting included; also the most that a call's own `timeout` can be. Connecting happens when needed.
 
     `counts` are those of this object; evictions, expirations, entries and bytes are the server's, and None here.
@@ -65,6 +65,7 @@ class RedisCache(Backend):
         ttl: float | None = None,
         max_value: int = MAX_VALUE_BYTES,
         connections: int = CONNECTIONS,
+        tls: ClientTls | None = None,
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout {timeout!r}: seconds, more than 0")
@@ -76,15 +77,7 @@ class RedisCache(Backend):
             ttl=ttl,
             max_value=max_value,
         )
-        self._pool = BlockingConnectionPool.from_url(
-            re.sub(r"^valkey(s?)://", r"redis\1://", url),
-            max_connections=connections,
-            timeout=timeout,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+        self._pool = redis_pool(url, connections=connections, timeout=timeout, tls=tls)
         self._client = Redis(connection_pool=self._pool)
         place = urlsplit(url)
         self._where = f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}"

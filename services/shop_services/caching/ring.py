@@ -19,9 +19,9 @@ from urllib.parse import quote
 
 from grpc_balancer import FAST_KEEPALIVE, Channel, Load
 from grpc_balancer.pickers.ring_hash import ring_hash
-from grpc_registry import Instance, Resolver
+from grpc_registry import Instance, Resolver, TlsFiles
 from grpc_registry.service_config import RingHash
-from shop_services.runtime.retrying import service_config
+from shop_services.runtime.retrying import retry_config
 
 SERVICE: Final = "cache"
 """What the cache service is called in the registry."""
@@ -45,21 +45,23 @@ def key_header(namespace: str, key: str) -> tuple[str, str]:
     return KEY_HEADER, quote(f"{namespace}/{key}", safe="/:.-_~@,=+*!$&'()")
 
 
-def ring_channel(resolver: Resolver, *, retries: bool = True) -> Channel:
+def ring_channel(resolver: Resolver, *, retries: bool = True, tls: TlsFiles | None = None) -> Channel:
     """A channel to the cache service for calls with `key_header`: each goes to the owner of its key.
 
     It is open to all of the registry's instances alike, wherever they are, and none is ejected for its failures: that
-    would be this caller's own opinion, which others do not share. Of a dead one the connection tells. With `retries` a
-    call that failed for its instance is made again, if the protos allow it, at the next one clockwise.
+    would be this caller's own opinion, which others do not share; so would be its health. Of a dead one the connection
+    tells. With `retries` a call that failed for its instance is made again, if the protos allow it, at the next one
+    clockwise.
     """
     return Channel(
         SERVICE,
         resolver,
         policy=POLICY,
-        service_config=service_config() if retries else None,
+        service_config=retry_config() if retries else None,
         watch_config=False,
         outlier_detection=None,
         slow_start=0,
+        credentials=tls,
         options=FAST_KEEPALIVE,
     )
 

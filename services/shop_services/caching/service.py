@@ -32,6 +32,7 @@ from shop_services.caching.backend import MISS, Backend
 from shop_services.caching.counts import Counts
 from shop_services.caching.errors import CacheError, CacheUnavailable, InvalidKey, KeyExists, ValueTooLarge
 from shop_services.caching.ring import key_header
+from shop_services.runtime.identity.authority import Credentials
 from shop_services.runtime.outgoing import OutgoingChannel
 
 TIMEOUT: Final = 0.1
@@ -74,8 +75,9 @@ class ServiceCache(Backend):
         ttl: float | None = None,
         max_value: int = MAX_VALUE_BYTES,
         wall: Callable[[], float] = time.time,
+        credentials: Credentials = tuple,
     ) -> None:
-        """`wall`: seconds since 1970, to tell how long a value still has that is incremented.
+        """`wall`: seconds since 1970, to tell how long a value still has that is incremented. `credentials`: who calls.
 
         Raises:
             InvalidKey: no namespace of the service can have that name.
@@ -92,7 +94,7 @@ class ServiceCache(Backend):
             max_value=max_value,
         )
         self._channel = channel
-        self._stub = CacheServiceStub(OutgoingChannel(channel))
+        self._stub = CacheServiceStub(OutgoingChannel(channel, credentials=credentials))
         self._wall = wall
         self._turns = [asyncio.Lock() for _ in range(_TURNS)]
         self._hits = self._misses = self._sets = self._deletes = 0

@@ -17,12 +17,14 @@ import structlog
 
 from grpc_registry import Instance, RegistryError
 from shop.cache.v1.cache_pb2 import EvictionPolicy, GetStatsRequest, NamespaceStats
+from shop_services.cli.data import add_data_flag, settings_of
+from shop_services.cli.keys import refuse_without_key
 from shop_services.cli.tables import print_table
 from shop_services.runtime.settings import Settings
 
 _DESCRIPTION = """
 What each namespace holds on each instance of the cache service, and did there since the instance started. REGISTRY_URL
-says where the instances are registered. Ends with 1 if one of them did not answer.
+says where the instances are registered; the key that is asked with is the shop's. Ends with 1 if one did not answer.
 """
 _SECONDS = 3.0
 """How long an instance may take to answer."""
@@ -53,11 +55,12 @@ def add_commands(subparsers: Any) -> None:
     stats = actions.add_parser("stats", help="count by namespace and instance", description=_DESCRIPTION)
     stats.add_argument("namespace", nargs="?", default="", metavar="NAMESPACE", help="only this one")
     stats.add_argument("-o", "--output", choices=("table", "json"), default="table", help="for people, or for programs")
+    add_data_flag(stats)
     stats.set_defaults(run=_stats)
 
 
 def _stats(options: argparse.Namespace) -> int:
-    settings = Settings.from_environment()
+    settings = settings_of(options)
     # What fails is said below, in one line.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -78,19 +81,25 @@ def _stats(options: argparse.Namespace) -> int:
 
 async def _ask_all(settings: Settings, namespace: str) -> list[_Answer]:
     # With a balancer, and what servers need: slow for `shop --help`.
-    from shop_services.caching.ring import SERVICE
-    from shop_services.runtime.serve import connect
-
-    async with connect(settings) as registry:
-        listed = [listing.instance for listing in await registry.list(SERVICE)]
-    return list(await asyncio.gather(*(_ask(instance, namespace) for instance in listed)))
-
-
-async def _ask(instance: Instance, namespace: str) -> _Answer:
-    from shop.cache.v1.cache_pb2_grpc import CacheServiceStub
     from shop_services.caching.direct import direct_channel
+    from shop_services.caching.ring import SERVICE
+    from shop_services.runtime.operator import operator_credentials
+    from shop_services.runtime.outgoing import OutgoingChannel
+    from shop_services.runtime.serve import connect
+    from shop_services.runtime.tls import OPERATOR, tls_files
 
-    async with direct_channel(instance) as channel:
+    refuse_without_key(settings)
+    credentials, tls = operator_credentials(settings), tls_files(settings, OPERATOR, SERVICE)
+    async with connect(settings, OPERATOR) as registry:
+        listed = [listing.instance for listing in await registry.list(SERVICE)]
+    channels = {one: OutgoingChannel(direct_channel(one, tls), credentials=credentials) for one in listed}
+    return list(await asyncio.gather(*(_ask(one, channel, namespace) for one, channel in channels.items())))
+
+
+async def _ask(instance: Instance, channel: grpc.aio.Channel, namespace: str) -> _Answer:
+    from shop.cache.v1.cache_pb2_grpc import CacheServiceStub
+
+    async with channel:
         try:
             told = await CacheServiceStub(channel).GetStats(GetStatsRequest(namespace=namespace), timeout=_SECONDS)
         except grpc.aio.AioRpcError as error:

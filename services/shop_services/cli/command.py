@@ -1,4 +1,4 @@
-"""What `shop` understands. `up`, `serve` and `worker` are here; `dlq`, `mail` and `cache` bring their own."""
+"""What `shop` understands. `up`, `serve` and `worker` are here; the other modules bring their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
-from shop_services.cli import cache, dlq, mail
+from shop_services.cli import cache, certs, dlq, keys, mail
 from shop_services.launch.commands import SERVICES, service_command, worker_command, worker_environment
 from shop_services.launch.errors import LaunchError
 from shop_services.launch.plan import check_bus
@@ -19,6 +19,7 @@ from shop_services.launch.session import KILLED
 from shop_services.launch.up import up
 from shop_services.launch.workers import serve_workers
 from shop_services.messaging.bus import TOPICS
+from shop_services.runtime.logs import silence_eof
 from shop_services.runtime.settings import SettingError, Settings, environment, unknown_variables
 
 _UP = """
@@ -39,6 +40,7 @@ DATABASE_URL and the SHOP_ variables set it up; a flag goes before its variable.
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 (it failed), 2 (a wrong flag or variable)."""
     options = _parser().parse_args(arguments)
+    silence_eof()
     try:
         return int(options.run(options))
     except SettingError as error:
@@ -60,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--data", metavar="DIR", help="databases, etcd's data and logs (SHOP_DATA, or .shop)")
     up.add_argument(
         "--port", type=_whole(0, 65535), default=8080, help="port of the first gateway (8080; 0 chooses a free one)"
+    )
+    up.add_argument(
+        "--tls",
+        action="store_true",
+        help="encrypt everything, with certificates made in DIR unless SHOP_TLS_DIR is set",
     )
     up.add_argument("--demo", action="store_true", help="play a shopper's journey, then stop: 0 if all of it worked")
     up.set_defaults(run=_up)
@@ -83,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     dlq.add_commands(commands)
     mail.add_commands(commands)
     cache.add_commands(commands)
+    keys.add_commands(commands)
+    certs.add_commands(commands)
     return parser
 
 
@@ -96,7 +105,15 @@ def _up(options: argparse.Namespace) -> int:
         guest = visit
     variables = _variables(options, SHOP_DATA=options.data)
     return asyncio.run(
-        up(variables, replicas=options.replicas, port=options.port, say=_say, complain=_complain, guest=guest)
+        up(
+            variables,
+            replicas=options.replicas,
+            port=options.port,
+            say=_say,
+            complain=_complain,
+            guest=guest,
+            tls=options.tls,
+        )
     )
 
 

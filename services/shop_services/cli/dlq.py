@@ -18,6 +18,7 @@ from shop_services.cli.tables import print_table
 from shop_services.messaging.bus import TOPICS
 from shop_services.runtime.errors import DomainError
 from shop_services.runtime.settings import SettingError, Settings
+from shop_services.runtime.tls import OPERATOR, client_tls
 
 if TYPE_CHECKING:
     from shop_services.messaging.dead_letters import DeadLetters
@@ -90,7 +91,8 @@ def _command(action: Action) -> Callable[[argparse.Namespace], int]:
 async def _act(action: Action, options: argparse.Namespace, settings: Settings) -> None:
     from shop_services.messaging.dead_letters import open_dead_letters  # with NATS's client: slow for `shop --help`
 
-    async with open_dead_letters(settings.nats_url, replicas=settings.stream_replicas) as letters:
+    tls = client_tls(settings, OPERATOR, "nats")
+    async with open_dead_letters(settings.nats_url, replicas=settings.stream_replicas, tls=tls) as letters:
         await action(letters, options)
 
 

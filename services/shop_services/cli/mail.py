@@ -13,9 +13,9 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+from shop_services.cli.data import add_data_flag, settings_of
 from shop_services.launch.errors import LaunchError
 from shop_services.notification.mailbox import listed, mailbox_of, read
-from shop_services.runtime.settings import Settings, environment
 
 _HEADERS = ("From", "To", "Date", "Subject", "Message-ID")
 _ROW = "{:>5}  {:<22}  {:<32}  {}"
@@ -41,8 +41,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     show.add_argument("mail", metavar="N|ID", help="its number in `shop mail ls` (1 is the newest), or its id")
     show.set_defaults(run=_show)
 
-    for command in (ls, show):
-        command.add_argument("--data", metavar="DIR", help="the shop's data directory (SHOP_DATA, or .shop)")
+    add_data_flag(ls, show)
 
 
 def _ls(options: argparse.Namespace) -> int:
@@ -75,8 +74,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _mailbox(options: argparse.Namespace) -> Path:
-    given = {} if options.data is None else {"SHOP_DATA": options.data}
-    return mailbox_of(Settings.from_environment({**environment(), **given}).data)
+    return mailbox_of(settings_of(options).data)
 
 
 def _told(directory: Path) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,9 @@ from shop.cache.v1 import cache_pb2
 from shop.cache.v1.cache_pb2_grpc import CacheServiceStub
 from shop_services.demo.stage import Stage
 from shop_services.demo.story import check, stopwatch
+from shop_services.runtime.operator import operator_credentials
+from shop_services.runtime.outgoing import OutgoingChannel
+from shop_services.runtime.tls import OPERATOR, tls_files
 
 _ROUNDS = 100
 
@@ -17,7 +20,7 @@ async def remember(stage: Stage) -> None:
     """A value is kept in the cache by one call and read by another, each through whichever instance it comes to."""
     request = cache_pb2.SetRequest(namespace="default", key=f"basket/{stage.token}", value=b"2 of the dearest")
     request.ttl.FromSeconds(60)
-    async with Channel("cache", stage.registry) as channel:
+    async with stage.as_operator("cache") as channel:
         stub = CacheServiceStub(channel)
         with stopwatch() as elapsed:
             kept = await stub.Set(request, timeout=5)
@@ -36,8 +39,9 @@ async def balance(stage: Stage) -> None:
     try:
         for instance in instances:
             await stage.registry.edit("cache", instance.id, weight=weights[instance.id])
-        async with Channel("cache", stage.registry, policy="weighted_round_robin") as channel:
-            stub = CacheServiceStub(channel)
+        tls, credentials = tls_files(stage.settings, OPERATOR, "cache"), operator_credentials(stage.settings)
+        async with Channel("cache", stage.registry, policy="weighted_round_robin", credentials=tls) as channel:
+            stub = CacheServiceStub(OutgoingChannel(channel, credentials=credentials))
             await _meet_all(stub, set(weights))
             with stopwatch() as elapsed:
                 answered = Counter([await _who_answers(stub) for _ in range(_ROUNDS * sum(weights.values()) // 100)])

@@ -18,7 +18,6 @@ from shop_services.demo.stage import Stage
 from shop_services.demo.story import Failed, check, stopwatch
 from shop_services.notification.mailbox import listed, read
 from shop_services.runtime import money
-from shop_services.runtime.outgoing import balanced_channel
 
 _SECONDS = 10.0
 _INTERVAL = 0.02
@@ -41,7 +40,7 @@ class Stock:
 
 async def stock(stage: Stage) -> Stock:
     """The stock of Ada's product."""
-    reply = await stage.front.request("GET", f"/v1/products/{stage.product['id']}/stock")
+    reply = await stage.front.request("GET", f"/v1/products/{stage.product['id']}/stock", token=stage.operator)
     counts = reply.body["stock"]
     return Stock(*(int(counts.get(name, 0)) for name in ("available", "reserved", "committed")))
 
@@ -92,7 +91,7 @@ async def eventually(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool
 
 async def _payment(stage: Stage, order: str) -> payment_pb2.Payment:
     """What the ledger has of an order: a payment without entries if it never heard of it."""
-    async with balanced_channel("payment", stage.registry) as channel:
+    async with stage.as_operator("payment") as channel:
         try:
             request = payment_pb2.GetPaymentRequest(key=order)
             response: payment_pb2.GetPaymentResponse = await PaymentServiceStub(channel).GetPayment(request, timeout=5)

@@ -26,6 +26,7 @@ CHAPTERS: Mapping[str, Chapter] = {
     "A worker is killed while it charges her card": crashes.lose_a_worker,
     "An instance is killed while others shop": trouble.lose_an_instance,
     "She makes mistakes": trouble.make_mistakes,
+    "Strangers are kept out": trouble.keep_strangers_out,
     "The cache remembers her basket": balance.remember,
     "One cache instance gets twice the weight": balance.balance,
     "The order whose worker died": crashes.see_it_done,

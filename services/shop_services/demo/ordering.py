@@ -12,7 +12,6 @@ from shop_services.demo.evidence import Stock, charged, mailed, stock, stock_bec
 from shop_services.demo.shopping import amount, count, describe, message, price
 from shop_services.demo.stage import JsonObject, Stage
 from shop_services.demo.story import Failed, check, stopwatch
-from shop_services.runtime.outgoing import balanced_channel
 
 QUANTITY = 2
 SLOW_CARD = "pm_sim_slow"
@@ -91,7 +90,7 @@ async def follow(stage: Stage, placed: JsonObject, *expected: str) -> order_pb2.
 async def watch(stage: Stage, placed: JsonObject, until: Collection[str]) -> order_pb2.Order:
     """Tell each status of an order as WatchOrder shows it over gRPC, up to one of `until`; returns the order then."""
     request = order_pb2.WatchOrderRequest(order_id=placed["id"])
-    async with balanced_channel("order", stage.registry) as channel, asyncio.timeout(_STREAM_SECONDS):
+    async with stage.as_ada("order") as channel, asyncio.timeout(_STREAM_SECONDS):
         with stopwatch() as elapsed:
             versions = OrderServiceStub(channel).WatchOrder(request)
             async for version in versions:

@@ -6,7 +6,6 @@ import asyncio
 from decimal import Decimal
 from urllib.parse import quote
 
-from grpc_balancer import Channel
 from shop.product.v1 import product_pb2
 from shop.product.v1.product_pb2_grpc import ProductServiceStub
 from shop_services.demo.stage import JsonObject, Stage
@@ -16,7 +15,7 @@ _STREAM_SECONDS = 10.0
 
 
 async def open_account(stage: Stage) -> None:
-    """Ada opens an account and logs in; a wrong password does not open it."""
+    """Ada opens an account and logs in; a wrong password does not open it. Her login is renewed without a password."""
     name, password = f"ada-{stage.token}", "correct horse battery staple"
     account = {
         "email": f"{name}@shop.example",
@@ -28,14 +27,26 @@ async def open_account(stage: Stage) -> None:
     created = await stage.http("POST", "/v1/users", account, outcome=lambda body: f"user {body['user']['id']}")
     stage.user = created["user"]
     check("password" not in str(created), "an answer shows a password")
+    tokens = await log_in(stage, f"{name}@shop.example", password)
+    await stage.http("POST", "/v1/users:login", {"login": name, "password": "guessed"}, status=401, outcome=message)
+    exchange = {"refreshToken": tokens["refreshToken"]}
+    renewed = await stage.http("POST", "/v1/users:refresh", exchange, outcome=lambda _: "new tokens")
+    stage.access = renewed["tokens"]["accessToken"]
+    path = f"/v1/users/{stage.user['id']}"
+    own = await stage.http("GET", path, outcome=lambda body: f"{body['user']['role']}, as her token says")
+    check(own["user"]["id"] == stage.user["id"], "her token is for another account")
+
+
+async def log_in(stage: Stage, login: str, password: str) -> JsonObject:
+    """Log in through the gateway, and return the tokens that it gives."""
     entered = await stage.http(
         "POST",
         "/v1/users:login",
-        {"login": account["email"], "password": password},
-        outcome=lambda body: f"welcome, {body['user']['displayName']}",
+        {"login": login, "password": password},
+        token="",
+        outcome=lambda body: f"welcome, {body['user']['displayName'] or body['user']['username']}",
     )
-    check(entered["user"]["id"] == stage.user["id"], "the login opens another account")
-    await stage.http("POST", "/v1/users:login", {"login": name, "password": "guessed"}, status=401, outcome=message)
+    return dict(entered["tokens"])
 
 
 async def browse(stage: Stage) -> None:
@@ -58,33 +69,42 @@ async def watch_a_price(stage: Stage) -> None:
     """
     before, path = stage.product, f"/v1/products/{stage.product['id']}"
     sale = {**before["price"], "units": str(int(before["price"].get("units", 0)) // 2)}
-    async with Channel("product", stage.registry) as channel:
+    async with stage.as_ada("product") as channel:
         request = product_pb2.WatchProductsRequest(category=before["category"])
         changes = ProductServiceStub(channel).WatchProducts(request)
         async with asyncio.timeout(_STREAM_SECONDS):
             await changes.initial_metadata()
             with stopwatch() as elapsed:
                 change = {"price": sale, "etag": before["etag"]}
-                changed = await stage.http("PATCH", path, change, outcome=lambda body: price(body["product"]["price"]))
+                changed = await stage.http(
+                    "PATCH",
+                    path,
+                    change,
+                    token=stage.operator,
+                    outcome=lambda body: price(body["product"]["price"]),
+                )
                 seen = await anext(aiter(changes))
                 stage.story.did("WatchProducts", f"{seen.product.name} changed, revision {seen.revision}", elapsed())
         changes.cancel()
     check(seen.product.etag == changed["product"]["etag"], "the stream shows another change")
     back = {"price": before["price"], "etag": before["etag"]}
-    await stage.http("PATCH", path, back, status=409, outcome=message)
+    await stage.http("PATCH", path, back, status=409, token=stage.operator, outcome=message)
     back["etag"] = changed["product"]["etag"]
-    restored = await stage.http("PATCH", path, back, outcome=lambda body: price(body["product"]["price"]))
+    restored = await stage.http(
+        "PATCH", path, back, token=stage.operator, outcome=lambda body: price(body["product"]["price"])
+    )
     stage.product = restored["product"]
 
 
 async def take_a_delivery(stage: Stage) -> None:
     """Ten more of the product arrive."""
     path = f"/v1/products/{stage.product['id']}/stock"
-    before = await stage.http("GET", path, outcome=lambda body: f"{available(body)} available")
-    delivery = {"delta": "10", "requestId": f"delivery-{stage.token}"}
-    after = await stage.http("POST", f"{path}:adjust", delivery, outcome=lambda body: f"{available(body)} available")
+    token = stage.operator
+    before = await stage.http("GET", path, token=token, outcome=lambda body: f"{available(body)} available")
+    delivery, path = {"delta": "10", "requestId": f"delivery-{stage.token}"}, f"{path}:adjust"
+    after = await stage.http("POST", path, delivery, token=token, outcome=lambda body: f"{available(body)} available")
     check(available(after) == available(before) + 10, "the delivery was not counted")
-    again = await stage.http("POST", f"{path}:adjust", delivery, outcome=lambda _: "sent again, counted once")
+    again = await stage.http("POST", path, delivery, token=token, outcome=lambda _: "sent again, counted once")
     check(available(again) == available(after), "a repeated delivery was counted twice")
 
 

@@ -10,10 +10,9 @@ import grpc
 from grpc_registry import Registry, Snapshot
 from shop.product.v1 import product_pb2
 from shop.product.v1.product_pb2_grpc import ProductServiceStub
-from shop_services.demo.shopping import message
+from shop_services.demo.shopping import log_in, message
 from shop_services.demo.stage import JsonObject, Stage
 from shop_services.demo.story import Failed, check, stopwatch
-from shop_services.runtime.outgoing import balanced_channel
 
 _SHOPPERS = 4
 _PAUSE = 0.005
@@ -54,7 +53,7 @@ async def lose_an_instance(stage: Stage) -> None:
     since the service config, made of the protos, says that a look at a product may be repeated.
     """
     tally = Tally()
-    async with balanced_channel("product", stage.registry) as channel:
+    async with stage.as_ada("product") as channel:
         known = await _instances(stage.registry)
         shoppers = [asyncio.create_task(_shop(channel, stage.product["id"], tally)) for _ in range(_SHOPPERS)]
         try:
@@ -92,7 +91,23 @@ async def make_mistakes(stage: Stage) -> None:
     }
     await stage.http("POST", "/v1/orders", greedy, status=400, outcome=_fields)
     reserve = {"orderId": f"bulk-{stage.token}", "items": [{"productId": stage.product["id"], "quantity": "1000000"}]}
-    await stage.http("POST", "/v1/stock:reserve", reserve, status=400, outcome=message)
+    await stage.http("POST", "/v1/stock:reserve", reserve, status=400, token=stage.operator, outcome=message)
+
+
+async def keep_strangers_out(stage: Stage) -> None:
+    """Without a token nothing of Ada's is shown; with Eve's it does not exist; and neither of them runs the shop."""
+    order, product = f"/v1/orders/{stage.order['id']}", f"/v1/products/{stage.product['id']}"
+    await stage.http("GET", order, status=401, token="", outcome=message)
+    await stage.http("GET", order, status=401, token=f"{stage.access[:-4]}AAAA", outcome=message)
+    name, password = f"eve-{stage.token}", "an eavesdropper's own"
+    account = {"email": f"{name}@shop.example", "username": name, "password": password}
+    await stage.http("POST", "/v1/users", account, token="", outcome=lambda body: f"user {body['user']['id']}")
+    eve = await log_in(stage, name, password)
+    await stage.http("GET", order, status=404, token=eve["accessToken"], outcome=message)
+    await stage.http("POST", f"{order}:cancel", {}, status=404, token=eve["accessToken"], outcome=message)
+    path = f"/v1/orders?userId={stage.user['id']}"
+    await stage.http("GET", path, status=403, token=eve["accessToken"], outcome=message)
+    await stage.http("PATCH", product, {"name": "Free"}, status=403, outcome=message)
 
 
 async def _shop(channel: grpc.aio.Channel, product_id: str, tally: Tally) -> None:

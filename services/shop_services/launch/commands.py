@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+_WORKER = "-worker"
 SERVICES = ("user", "product", "order", "payment", "cache", "gateway")
+OWNERS = ("identity", "cache", "notification", "order", "product")
+"""Who signs: for people, who logs them in; for itself, each service that calls another."""
 
 
 def service_command(service: str) -> tuple[str, ...]:
@@ -22,7 +25,14 @@ def worker_command(topic: str) -> tuple[str, ...]:
 
 def worker_name(topic: str) -> str:
     """What a worker of a topic is called in the registry."""
-    return f"{topic}-worker"
+    return f"{topic}{_WORKER}"
+
+
+def identity_of(service: str) -> str:
+    """Whose keys and certificate an instance of `service`, as the registry calls it, has."""
+    if service == worker_name("notifications"):
+        return "notification"
+    return "order" if service.endswith(_WORKER) else service
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -35,6 +35,11 @@ class DataDirectory:
         """Where the embedded NATS keeps its streams."""
         return self.path / "nats"
 
+    @property
+    def tls(self) -> Path:
+        """Where certificates are that were made for it."""
+        return self.path / "tls"
+
     def log(self, name: str) -> Path:
         """The log file of a program."""
         return self.path / "logs" / f"{name}.log"

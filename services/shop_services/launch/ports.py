@@ -11,7 +11,7 @@ LOOPBACK = "127.0.0.1"
 
 # Below the range that the kernel gives to outgoing connections (32768 on Linux): while the server that was given a port
 # is down, no client's socket can take it.
-_FIRST, _LAST = 10_000, 32_000
+_FIRST, _LAST = 24_000, 32_000
 _LISTEN = "0A"
 
 

@@ -11,12 +11,15 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from grpc_registry import Directory, RegistryRefused, RegistryUnavailable
+from shop_services.launch.commands import identity_of
 from shop_services.launch.embedded import ETCD, MAIL, NATS
 from shop_services.launch.errors import LaunchError, NotReady
 from shop_services.launch.logs import tail
 from shop_services.launch.plan import GATEWAY
 from shop_services.launch.probes import greeting, http_get
 from shop_services.launch.program import Part
+from shop_services.runtime.settings import Settings
+from shop_services.runtime.tls import OPERATOR, client_tls, tls_files
 
 _INTERVAL = 0.1
 _TIMEOUT = 1.0
@@ -42,21 +45,23 @@ async def wait_ready(parts: Iterable[Part], is_ready: Callable[[Part], Awaitable
         raise NotReady(_complaint(waiting, seconds)) from None
 
 
-async def answers(part: Part) -> bool:
+async def answers(part: Part, settings: Settings) -> bool:
     """Whether an etcd or a gateway says over HTTP that it is ready, or NATS or the mail server when it greets."""
+    tls = client_tls(settings, OPERATOR, part.service)
     if part.service == NATS:
-        return b'"jetstream":true' in await greeting(part.address)
+        return b'"jetstream":true' in await greeting(part.address, tls)
     if part.service == MAIL:
-        return (await greeting(part.address)).startswith(b"220 ")
+        return (await greeting(part.address, tls)).startswith(b"220 ")
     path = {ETCD: "/health", GATEWAY: "/readyz"}[part.service]
-    return (await http_get(part.address, path))[0] == 200
+    return (await http_get(part.address, path, tls))[0] == 200
 
 
 class Instances:
     """Asks gRPC servers for their health and the registry for their addresses; keeps connections until it is left."""
 
-    def __init__(self, registry: Directory) -> None:
+    def __init__(self, registry: Directory, settings: Settings) -> None:
         self._registry = registry
+        self._settings = settings
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def serve(self, part: Part) -> bool:
@@ -65,12 +70,12 @@ class Instances:
         Raises:
             LaunchError: the registry does not let us look.
         """
-        return await self._healthy(part.address) and await self._registered(part)
+        return await self._healthy(part) and await self._registered(part)
 
-    async def _healthy(self, address: str) -> bool:
-        if address not in self._channels:
-            self._channels[address] = grpc.aio.insecure_channel(address, options=_RECONNECT)
-        check = self._channels[address].unary_unary(
+    async def _healthy(self, part: Part) -> bool:
+        if part.address not in self._channels:
+            self._channels[part.address] = part_channel(part, self._settings)
+        check = self._channels[part.address].unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
@@ -98,6 +103,15 @@ class Instances:
     ) -> None:
         for channel in self._channels.values():
             await channel.close()
+
+
+def part_channel(part: Part, settings: Settings) -> grpc.aio.Channel:
+    """A channel to one instance, as the operator has it. Raises `SettingError`."""
+    tls = tls_files(settings, OPERATOR, identity_of(part.service))
+    if tls is None:
+        return grpc.aio.insecure_channel(part.address, options=_RECONNECT)
+    options = [*_RECONNECT, *tls.channel_options()]
+    return grpc.aio.secure_channel(part.address, tls.channel_credentials(), options=options)
 
 
 def _complaint(waiting: list[Part], seconds: float) -> str:

@@ -15,7 +15,7 @@ from shop_services.runtime.settings import Settings
 Say = Callable[[str], None]
 """Prints a line."""
 
-_MARGIN = 5.0
+_MARGIN = 10.0  # seconds: a registry that hangs is waited for twice in a drain, for 2 and for 5
 
 KILLED = 130
 """The exit code after a second Ctrl-C, as shells have it."""
@@ -67,7 +67,7 @@ async def forever() -> int:
 
 def drain_seconds(settings: Settings) -> float:
     """How long programs with these settings may take to end: the drain that the settings allow, and some more."""
-    return settings.propagation + settings.grace + _MARGIN
+    return 1.1 * settings.propagation + settings.grace + _MARGIN  # the tenth: `grpc_registry.lifecycle`
 
 
 async def _outcome(work: Awaitable[int], complain: Say) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from grpc_registry import connect
-from shop_services.launch.commands import service_command
+from shop_services.launch.commands import identity_of, service_command
 from shop_services.launch.departures import Departures
 from shop_services.launch.plan import check_registry, metrics_variables
 from shop_services.launch.ports import Ports
@@ -19,6 +19,7 @@ from shop_services.launch.program import Program
 from shop_services.launch.session import Say, drain_seconds, draw_again, run_session
 from shop_services.launch.supervisor import Supervisor
 from shop_services.runtime.settings import Settings
+from shop_services.runtime.tls import registry_url
 
 
 async def serve_workers(service: str, environment: Mapping[str, str], workers: int, *, say: Say, complain: Say) -> int:
@@ -52,7 +53,7 @@ async def serve_workers(service: str, environment: Mapping[str, str], workers: i
         async def work(supervisor: Supervisor) -> int:
             for address, program in programs.items():
                 supervisor.start(program, partial(departures.note, address))
-            async with connect(settings.registry_url) as registry:
+            async with connect(registry_url(settings, identity_of(service))) as registry:
                 return await departures.run(registry)
 
         return await run_session(work, drain_seconds=drain_seconds(settings), say=say, complain=complain)

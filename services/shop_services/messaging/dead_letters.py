@@ -26,6 +26,7 @@ from shop_services.messaging.jetstream.streams import (
     topic_subject,
 )
 from shop_services.runtime.errors import NotFound
+from shop_services.runtime.tls import ClientTls
 
 _STREAM = stream_name(DEAD_LETTERS)
 _ID = re.compile(r"([a-z]+)-([0-9]+)")
@@ -130,9 +131,9 @@ class DeadLetters:
 
 
 @asynccontextmanager
-async def open_dead_letters(url: str, *, replicas: int = 1) -> AsyncIterator[DeadLetters]:
+async def open_dead_letters(url: str, *, replicas: int = 1, tls: ClientTls | None = None) -> AsyncIterator[DeadLetters]:
     """The dead letters that lie at the NATS server of `url`, through a connection for the time of the block."""
-    connection = Connection(url, name="dead letters", rng=Random())
+    connection = Connection(url, name="dead letters", rng=Random(), tls=tls)
     streams = Streams(replicas=replicas, limits=Limits(), ack_wait=ACK_WAIT)
     try:
         yield DeadLetters(connection, Publisher(connection, streams))

@@ -2,8 +2,8 @@
 
 import sys
 
-from shop_services.notification.wiring import NAME, wire
+from shop_services.notification.wiring import NAME, SERVICE, wire
 from shop_services.runtime.serve import run
 
 if __name__ == "__main__":
-    sys.exit(run(NAME, wire))
+    sys.exit(run(NAME, wire, identity=SERVICE))

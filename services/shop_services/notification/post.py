@@ -14,6 +14,7 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Protocol, Self
 from urllib.parse import unquote, urlsplit
 
@@ -83,13 +84,18 @@ class MailServer:
 
 
 class SmtpPost:
-    """`Post` by SMTP, with a connection for each e-mail. `timeout` is in seconds."""
+    """`Post` by SMTP, with a connection for each e-mail. `timeout` is in seconds.
 
-    def __init__(self, server: MailServer, sender: str, timeout: float = TIMEOUT) -> None:
+    A server that encrypts must have a certificate of an authority that this machine trusts, or of one in `ca`.
+    """
+
+    def __init__(self, server: MailServer, sender: str, timeout: float = TIMEOUT, *, ca: Path | None = None) -> None:
         self._server = server
         self._sender = sender
         self._timeout = timeout
         self._tls = ssl.create_default_context()
+        if ca is not None:
+            self._tls.load_verify_locations(ca)
 
     async def send(self, message: EmailMessage, recipient: str) -> None:
         smtp = aiosmtplib.SMTP(

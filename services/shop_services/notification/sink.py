@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,8 +22,10 @@ from shop_services.runtime.app import StartError
 from shop_services.runtime.serve import run_process
 from shop_services.runtime.settings import SettingError, Settings
 from shop_services.runtime.times import utc_now
+from shop_services.runtime.tls import server_tls
 
 NAME = "mail-sink"
+CERTIFICATE = "mail"
 PORT = 1025
 """Where it listens if SHOP_PORT does not say."""
 MAX_BYTES = 1024 * 1024
@@ -55,8 +58,11 @@ class Sink:
 
 
 @asynccontextmanager
-async def receiving(mailbox: Mailbox, host: str, port: int) -> AsyncIterator[int]:
-    """Serve SMTP on `host` inside of the block, and yield the port. Raises `OSError` if it cannot be bound."""
+async def receiving(mailbox: Mailbox, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve SMTP on `host` inside of the block, and yield the port. Raises `OSError` if it cannot be bound.
+
+    With `tls` it is encrypted from the beginning.
+    """
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd's: at info it writes addresses
     sink = Sink(mailbox)
     loop = asyncio.get_running_loop()
@@ -68,7 +74,7 @@ async def receiving(mailbox: Mailbox, host: str, port: int) -> AsyncIterator[int
         sessions.add(made)
         return made
 
-    server = await loop.create_server(session, host, port)
+    server = await loop.create_server(session, host, port, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -97,7 +103,8 @@ async def serve(settings: Settings) -> None:
         raise StartError(f"SHOP_DATA: cannot keep e-mails in {directory}: {error.strerror}") from None
     async with AsyncExitStack() as stack:
         try:
-            port = await stack.enter_async_context(receiving(mailbox, settings.host, settings.port))
+            tls = server_tls(settings, CERTIFICATE, require_client_cert=False)
+            port = await stack.enter_async_context(receiving(mailbox, settings.host, settings.port, tls=tls))
         except OSError:
             raise SettingError("SHOP_PORT", f"cannot bind {settings.bind}: in use, or not an address of ours") from None
         _log.info("listening", address=settings.address(port), directory=str(directory))

@@ -15,6 +15,7 @@ from shop_services.notification.notifier import RETRIES, Notifier
 from shop_services.notification.post import MailServer, SmtpPost
 from shop_services.notification.upstream import UserService
 from shop_services.runtime.app import App
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.outgoing import service_channel
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.times import utc_now
@@ -31,19 +32,19 @@ CONCURRENCY = 1
 @asynccontextmanager
 async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
     """The worker of the topic `notifications`. It asks the service `user` that `registry` knows, and serves nothing."""
+    authority = Authority.open(settings, SERVICE)
     async with AsyncExitStack() as stack:
-        post = SmtpPost(MailServer.of(settings.smtp_url), settings.mail_from)
-        database = await stack.enter_async_context(
-            Database(settings.database(SERVICE), service=SERVICE, pool=settings.database_pool)
-        )
+        ca = None if settings.tls_dir is None else settings.tls_dir / "ca.pem"
+        post = SmtpPost(MailServer.of(settings.smtp_url), settings.mail_from, ca=ca)
+        database = await stack.enter_async_context(Database.of(settings, SERVICE))
         await migrate(database, SERVICE, MIGRATIONS)
         inbox = Inbox(database, storage.inbox, utc_now)
         await stack.enter_async_context(inbox.sweeping())
-        users = UserService(await stack.enter_async_context(service_channel("user", registry, settings.zone)))
-        notifier = Notifier(database, inbox, users, post, settings.mail_from, utc_now)
-        bus = connect_bus(settings, name=NAME)
+        channel = await stack.enter_async_context(service_channel("user", registry, settings, authority))
+        notifier = Notifier(database, inbox, UserService(channel), post, settings.mail_from, utc_now)
+        bus = connect_bus(settings, name=NAME, identity=SERVICE)
         stack.push_async_callback(bus.close)
         subscription = await stack.enter_async_context(
             bus.subscribe(TOPIC, notifier.handle, concurrency=settings.concurrency or CONCURRENCY, retries=RETRIES)
         )
-        yield App(NAME, {}, drain=partial(subscription.drain, settings.grace))
+        yield App(NAME, {}, drain=partial(subscription.drain, settings.grace), authority=authority)

@@ -13,6 +13,7 @@ from shop_services.order.saga import Status
 from shop_services.order.usecases import Orders
 from shop_services.runtime import money
 from shop_services.runtime.etags import etag
+from shop_services.runtime.identity.caller import customer_id
 from shop_services.runtime.interceptor import Context
 from shop_services.runtime.paging import page_size
 from shop_services.runtime.times import to_timestamp
@@ -37,7 +38,7 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
         return pb.CreateOrderResponse(order=to_proto(order))
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Context) -> pb.GetOrderResponse:
-        return pb.GetOrderResponse(order=with_history(await self._orders.get(request.order_id)))
+        return pb.GetOrderResponse(order=with_history(await self._orders.get(request.order_id, customer_id())))
 
     async def ListOrders(self, request: pb.ListOrdersRequest, context: Context) -> pb.ListOrdersResponse:
         status = _FROM_PROTO.get(request.status)
@@ -46,12 +47,12 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Context) -> pb.CancelOrderResponse:
         mutation = self._replies.mutation(request, pb.CancelOrderResponse, _cancelled)
-        return await self._orders.cancel(request.order_id, request.reason, request.etag, mutation)
+        return await self._orders.cancel(request.order_id, request.reason, request.etag, mutation, customer_id())
 
     async def WatchOrder(
         self, request: pb.WatchOrderRequest, context: Context
     ) -> AsyncGenerator[pb.WatchOrderResponse, None]:
-        async with aclosing(self._orders.watch(request.order_id)) as states:
+        async with aclosing(self._orders.watch(request.order_id, customer_id())) as states:
             async for order in states:
                 yield pb.WatchOrderResponse(order=with_history(order))
 

@@ -17,7 +17,7 @@ from shop_services.order.progress import Moved, Progress
 from shop_services.order.saga import Status
 from shop_services.order.upstream import Catalog, Stock, StockRefused, Users
 from shop_services.order.watch import Watches
-from shop_services.runtime.errors import FailedPrecondition, InvalidArgument
+from shop_services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from shop_services.runtime.etags import check_etag
 from shop_services.runtime.ids import NewId
 from shop_services.runtime.paging import Page, make_page, read_token
@@ -73,10 +73,13 @@ class Orders:
             return recorded
         return order
 
-    async def get(self, order_id: str) -> Order:
-        """One order. Raises `NotFound`."""
+    async def get(self, order_id: str, owner: str | None = None) -> Order:
+        """One order. Raises `NotFound`, also if it is not of the user `owner`, where one is given."""
         async with self._database.reading() as connection:
-            return await storage.get(connection, order_id)
+            order = await storage.get(connection, order_id)
+        if owner is not None and order.user_id != owner:
+            raise NotFound(KIND, order_id)  # to the word what is said of an order that does not exist
+        return order
 
     async def page(self, user_id: str, status: Status | None, size: int, token: str) -> Page[Order]:
         """Orders of the user and the status, if given, newest first. Raises `InvalidArgument` for a broken `token`."""
@@ -87,18 +90,22 @@ class Orders:
             found = await storage.page(connection, user_id, status, before, size + 1)
         return make_page(found, size, query, lambda order: (order.id,), lambda order: order.weight)
 
-    async def cancel(self, order_id: str, reason: str, etag: str, mutation: Mutation[Moved, R]) -> R:
+    async def cancel(
+        self, order_id: str, reason: str, etag: str, mutation: Mutation[Moved, R], owner: str | None = None
+    ) -> R:
         """Call an order off. Its compensations follow.
 
         An order that was cancelled before is refused like any other that has ended: only the same `request_id` makes
         the call a repetition, and so returns the first answer.
 
         Raises:
-            NotFound: there is no such order.
+            NotFound: there is no such order, or it is not of the user `owner`, where one is given.
             Aborted: `etag` is of another state.
             FailedPrecondition: it has ended, or its stock is sold already.
             Unavailable: the order is PAID, and its stock cannot be asked.
         """
+        if owner is not None:
+            await self.get(order_id, owner)  # first of all: a kept reply tells of the order, too
         released = False
 
         async def work(connection: AsyncConnection) -> Moved:
@@ -123,14 +130,14 @@ class Orders:
             released = True
             return await mutation.commit(work, committed)
 
-    async def watch(self, order_id: str) -> AsyncGenerator[Order, None]:
+    async def watch(self, order_id: str, owner: str | None = None) -> AsyncGenerator[Order, None]:
         """The order as it is now, then after each change, until it has ended.
 
         Raises:
-            NotFound: there is no such order.
+            NotFound: there is no such order, or it is not of the user `owner`, where one is given.
             ResourceExhausted, Unavailable: as `Watches.follow` does.
         """
-        order = await self.get(order_id)
+        order = await self.get(order_id, owner)
         async with aclosing(self._watches.follow(order)) as states:
             async for state in states:
                 yield state

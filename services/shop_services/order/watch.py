@@ -172,6 +172,7 @@ class Watches:
         """Until it is time to look. False if there is nobody to look for."""
         if self._watched:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), self._interval)
+                async with asyncio.timeout(self._interval):
+                    await self._look.wait()
             self._look.clear()
         return bool(self._watched)

@@ -30,6 +30,7 @@ from shop_services.order.upstream import InventoryService, ProductService, UserS
 from shop_services.order.usecases import Orders
 from shop_services.order.watch import Watches
 from shop_services.runtime.app import App
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.ids import new_id
 from shop_services.runtime.outgoing import service_channel
 from shop_services.runtime.settings import Settings
@@ -65,12 +66,13 @@ class _Parts:
 @asynccontextmanager
 async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
     """The order service, which asks the services `user` and `product` that `registry` knows."""
+    authority = Authority.open(settings, NAME)
     async with AsyncExitStack() as stack:
         parts = await _open(stack, settings, NAME)
         replies = Replies(parts.database, storage.replies, utc_now)
         await stack.enter_async_context(replies.sweeping())
-        users = UserService(await stack.enter_async_context(service_channel("user", registry, settings.zone)))
-        product = await stack.enter_async_context(service_channel("product", registry, settings.zone))
+        user = await stack.enter_async_context(service_channel("user", registry, settings, authority))
+        product = await stack.enter_async_context(service_channel("product", registry, settings, authority))
         watches = Watches(storage.ChangedOrders(parts.database))
         stack.push_async_callback(watches.close)
         await stack.enter_async_context(parts.bus.listen(CHANGED, watches.changed))
@@ -79,7 +81,7 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
         await stack.enter_async_context(sweep.sweeping())
         orders = Orders(
             parts.database,
-            users,
+            UserService(user),
             ProductService(product),
             InventoryService(product),
             parts.progress,
@@ -89,17 +91,18 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
         )
         service = order_pb2.DESCRIPTOR.services_by_name["OrderService"].full_name
         add = partial(order_pb2_grpc.add_OrderServiceServicer_to_server, OrderServicer(orders, replies))
-        yield App(NAME, {service: add}, drain=watches.close)
+        yield App(NAME, {service: add}, drain=watches.close, authority=authority)
 
 
 @asynccontextmanager
 async def wire_worker(topic: str, settings: Settings, registry: Registry) -> AsyncIterator[App]:
     """A worker of one of the topics `orders`, `payments` and `inventory`: it serves nothing but its health."""
     name = f"{topic}-worker"
+    authority = Authority.open(settings, NAME)
     async with AsyncExitStack() as stack:
         parts = await _open(stack, settings, name)
-        product = await stack.enter_async_context(service_channel("product", registry, settings.zone))
-        payment = await stack.enter_async_context(service_channel("payment", registry, settings.zone))
+        product = await stack.enter_async_context(service_channel("product", registry, settings, authority))
+        payment = await stack.enter_async_context(service_channel("payment", registry, settings, authority))
         handlers = Handlers(parts.database, parts.progress, InventoryService(product), PaymentService(payment))
         subscription = await stack.enter_async_context(
             parts.bus.subscribe(
@@ -109,15 +112,13 @@ async def wire_worker(topic: str, settings: Settings, registry: Registry) -> Asy
                 retries=RETRIES[topic],
             )
         )
-        yield App(name, {}, drain=partial(subscription.drain, settings.grace))
+        yield App(name, {}, drain=partial(subscription.drain, settings.grace), authority=authority)
 
 
 async def _open(stack: AsyncExitStack, settings: Settings, name: str) -> _Parts:
-    database = await stack.enter_async_context(
-        Database(settings.database(NAME), service=NAME, pool=settings.database_pool)
-    )
+    database = await stack.enter_async_context(Database.of(settings, NAME))
     await migrate(database, NAME, MIGRATIONS)
-    bus = connect_bus(settings, name=name)
+    bus = connect_bus(settings, name=name, identity=NAME)
     stack.push_async_callback(bus.close)
     outbox = Outbox(database, storage.outbox, bus, utc_now)
     await stack.enter_async_context(outbox.relaying())

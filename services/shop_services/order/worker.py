@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from shop_services.order.wiring import CONCURRENCY, wire_worker
+from shop_services.order.wiring import CONCURRENCY, NAME, wire_worker
 from shop_services.runtime.serve import REFUSED, run
 
 
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"order.worker: {given}: needs one of {topics}\n")
         return REFUSED
     [topic] = arguments
-    return run(f"{topic}-worker", partial(wire_worker, topic))
+    return run(f"{topic}-worker", partial(wire_worker, topic), identity=NAME)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from shop_services.payment.servicer import PaymentServicer, SimulatorServicer
 from shop_services.payment.simulation import Simulation
 from shop_services.payment.usecases import Payments
 from shop_services.runtime.app import App
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.times import utc_now
 from shop_services.storage import Database, migrate
@@ -26,10 +27,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 @asynccontextmanager
 async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
     """The payment provider; it calls no other service, so it has no use for `registry`."""
+    authority = Authority.open(settings, NAME)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
-            Database(settings.database(NAME), service=NAME, pool=settings.database_pool)
-        )
+        database = await stack.enter_async_context(Database.of(settings, NAME))
         await migrate(database, NAME, MIGRATIONS)
         faults = FaultStore(database)
         simulation = Simulation(faults.current, Random())
@@ -46,4 +46,5 @@ async def wire(settings: Settings, registry: Registry) -> AsyncIterator[App]:
                 ),
             },
             drain=simulation.stop,
+            authority=authority,
         )

@@ -24,6 +24,7 @@ from shop_services.product.following import INTERVAL, PATIENCE, Follower
 from shop_services.product.recent import RecentChanges, Touched
 from shop_services.product.shared import shared_cache
 from shop_services.product.source import DatabaseReads
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.paging import Page
 from shop_services.runtime.settings import Settings
 from shop_services.storage import Database
@@ -78,7 +79,9 @@ class HeardChanges:
 
 
 @asynccontextmanager
-async def caching(settings: Settings, registry: Registry, database: Database) -> AsyncIterator[Caches]:
+async def caching(
+    settings: Settings, registry: Registry, authority: Authority, database: Database
+) -> AsyncIterator[Caches]:
     """Caches before `database`, and what keeps them up to date. Neither the shared cache nor the bus need be there."""
     async with AsyncExitStack() as stack:
         async with database.reading() as connection:
@@ -92,7 +95,7 @@ async def caching(settings: Settings, registry: Registry, database: Database) ->
         bus = connect_bus(settings, name="product")
         stack.push_async_callback(bus.close)
         await stack.enter_async_context(bus.listen(CHANNEL, lambda _product_id: follower.notice()))
-        shared = await stack.enter_async_context(shared_cache(settings, registry))
+        shared = await stack.enter_async_context(shared_cache(settings, registry, authority))
         through = _Through(settings, shared)
         products = await stack.enter_async_context(
             through.of("products", ProductCodec(), keys.product_is_current(recent), lambda product: product.weight)

@@ -70,6 +70,7 @@ class Follower:
         self._interval = interval
         self._hint = asyncio.Event()
         self._looked = asyncio.Event()  # set after a look, then replaced
+        self._looked_once = asyncio.Event()  # set after the first, however that went
         self._closed = False
         self._failing = False
 
@@ -95,10 +96,15 @@ class Follower:
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Look again and again inside of the block. A look on its way in the end has 5 s to come to its own."""
+        """Look again and again inside of the block, and once before it, for 5 s at most.
+
+        So whoever begins to serve in the block has copies that can be used, if the database answers. A look on its way
+        in the end has 5 s to come to its own.
+        """
         # In a context of its own: its log lines belong to no call.
         task = asyncio.create_task(self._follow(), name="catalog-follower", context=Context())
         try:
+            await self._looked_once.wait()
             yield
         finally:
             self._closed = True
@@ -111,7 +117,9 @@ class Follower:
         while not self._closed:
             self._hint.clear()  # before looking: what is committed from now on sets it again
             began = self._clock()
-            if await self._look(began):
+            complete = await self._look(began)
+            self._looked_once.set()
+            if complete:
                 await self._pause()
 
     async def _look(self, began: float) -> bool:

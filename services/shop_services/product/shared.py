@@ -8,23 +8,34 @@ from contextlib import asynccontextmanager
 from grpc_registry import Registry
 from shop_services.caching.backend import Backend, BytesSerializer
 from shop_services.caching.redis import RedisCache
-from shop_services.caching.ring import ring_channel
+from shop_services.caching.ring import SERVICE, ring_channel
 from shop_services.caching.service import ServiceCache
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.settings import Settings
+from shop_services.runtime.tls import client_tls, tls_files
 
 NAMESPACE = "catalog"
 """Where the copies live in it."""
 
 
 @asynccontextmanager
-async def shared_cache(settings: Settings, registry: Registry) -> AsyncIterator[Backend]:
+async def shared_cache(settings: Settings, registry: Registry, authority: Authority) -> AsyncIterator[Backend]:
     """The shared cache. It need not be there: whoever asks it finds out."""
     timeout = settings.cache_timeout
     if not settings.cache_url:
-        async with ring_channel(registry) as channel:
-            yield ServiceCache(channel, NAMESPACE, serializer=BytesSerializer(), timeout=timeout)
+        credentials = authority.credentials_for(SERVICE)
+        async with ring_channel(registry, tls=tls_files(settings, authority.name, SERVICE)) as channel:
+            yield ServiceCache(
+                channel, NAMESPACE, serializer=BytesSerializer(), timeout=timeout, credentials=credentials
+            )
         return
-    cache = RedisCache(settings.cache_url, namespace=NAMESPACE, serializer=BytesSerializer(), timeout=timeout)
+    cache = RedisCache(
+        settings.cache_url,
+        namespace=NAMESPACE,
+        serializer=BytesSerializer(),
+        timeout=timeout,
+        tls=client_tls(settings, authority.name),
+    )
     try:
         yield cache
     finally:

@@ -30,6 +30,7 @@ from shop_services.product.source import DatabaseReads
 from shop_services.product.usecases import KEPT_CHANGES, Browsing, Products
 from shop_services.product.writing_behind import writing_behind
 from shop_services.runtime.app import App
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.ids import new_id
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.times import utc_now
@@ -48,14 +49,13 @@ async def wire(settings: Settings, registry: Registry, *, keep: int = KEPT_CHANG
 
     It uses the service `cache` where `registry` knows one, and the bus to hear of changes early: it needs neither.
     """
+    authority = Authority.open(settings, NAME)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
-            Database(settings.database(NAME), service=NAME, pool=settings.database_pool)
-        )
+        database = await stack.enter_async_context(Database.of(settings, NAME))
         await migrate(database, NAME, MIGRATIONS)
         replies = Replies(database, tables.replies, utc_now)
         await stack.enter_async_context(replies.sweeping())
-        catalog = await stack.enter_async_context(_catalog(settings, registry, database, replies, keep))
+        catalog = await stack.enter_async_context(_catalog(settings, registry, authority, database, replies, keep))
         products = ProductServicer(Browsing(catalog.reads), catalog.changes, catalog.feed, replies)
         inventory = InventoryServicer(Inventory(database, utc_now), replies)
         service = product_pb2.DESCRIPTOR.services_by_name["ProductService"].full_name
@@ -68,6 +68,7 @@ async def wire(settings: Settings, registry: Registry, *, keep: int = KEPT_CHANG
             },
             drain=catalog.feed.close,
             collectors=catalog.collectors,
+            authority=authority,
         )
 
 
@@ -81,7 +82,7 @@ class _Catalog:
 
 @asynccontextmanager
 async def _catalog(
-    settings: Settings, registry: Registry, database: Database, replies: Replies, keep: int
+    settings: Settings, registry: Registry, authority: Authority, database: Database, replies: Replies, keep: int
 ) -> AsyncIterator[_Catalog]:
     """The catalog as CATALOG_CACHE says. Raises `StartError` if it cannot be so yet."""
     if settings.catalog_cache != "behind":
@@ -100,7 +101,7 @@ async def _catalog(
             await feed.close()
         return
     async with AsyncExitStack() as stack:
-        caches = await stack.enter_async_context(caching(settings, registry, database))
+        caches = await stack.enter_async_context(caching(settings, registry, authority, database))
         feed = ChangeFeed(HeardChanges(log, caches.recent), poll_seconds=RARELY)
         stack.push_async_callback(feed.close)
         caches.follower.tell(feed.notice)  # it looks ten times a second: one task that does is enough

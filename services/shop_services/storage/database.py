@@ -11,6 +11,8 @@ from typing import Self, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shop_services.runtime.errors import Unavailable
+from shop_services.runtime.settings import Settings
+from shop_services.runtime.tls import ClientTls, client_tls
 from shop_services.storage.engine import STATEMENT_TIMEOUT, WAIT, make_engine, units
 from shop_services.storage.failures import Contended, translated
 
@@ -39,20 +41,29 @@ class Database:
         pool: int = 8,
         statement_timeout: float = STATEMENT_TIMEOUT,
         rng: random.Random | None = None,
+        tls: ClientTls | None = None,
     ) -> None:
-        self.engine: AsyncEngine = make_engine(url, service=service, pool=pool, statement_timeout=statement_timeout)
-        self._url, self._service = url, service
+        self.engine: AsyncEngine = make_engine(
+            url, service=service, pool=pool, statement_timeout=statement_timeout, tls=tls
+        )
+        self._url, self._service, self._tls = url, service, tls
         self._transaction, self._snapshot, self._reading = units(self.engine)
         self._rng = rng or random.Random()
         # SQLite has one writer. Ours queue here in their order; those of other processes meet in SQLite's own lock.
         self._writer = asyncio.Semaphore(1 if self.engine.dialect.name == "sqlite" else pool)
+
+    @classmethod
+    def of(cls, settings: Settings, service: str) -> Self:
+        """The database that the settings give to `service`. Raises as the class."""
+        url = settings.database(service)
+        return cls(url, service=service, pool=settings.database_pool, tls=client_tls(settings, service))
 
     def __repr__(self) -> str:
         return f"Database({self.engine.url!r})"  # SQLAlchemy hides the password
 
     def patient(self, statement_timeout: float) -> Database:
         """Another to the same database, with one connection, whose statements may take longer."""
-        return Database(self._url, service=self._service, pool=1, statement_timeout=statement_timeout)
+        return Database(self._url, service=self._service, pool=1, statement_timeout=statement_timeout, tls=self._tls)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

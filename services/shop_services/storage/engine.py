@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from shop_services.runtime.settings import SettingError
+from shop_services.runtime.tls import ClientTls
 from shop_services.storage.sqlite import creator
 
 UNIT = "shop_unit"
@@ -35,8 +36,17 @@ _DRIVERS = {
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
-def make_engine(url: str, *, service: str, pool: int, statement_timeout: float = STATEMENT_TIMEOUT) -> AsyncEngine:
+def make_engine(
+    url: str,
+    *,
+    service: str,
+    pool: int,
+    statement_timeout: float = STATEMENT_TIMEOUT,
+    tls: ClientTls | None = None,
+) -> AsyncEngine:
     """An engine for `url` with `pool` connections at most. Values of statements stay out of its errors and logs.
+
+    With `tls` PostgreSQL must show a certificate for the host that the URL names, whatever `sslmode` there is.
 
     Raises:
         SettingError: the URL cannot be used.
@@ -49,7 +59,7 @@ def make_engine(url: str, *, service: str, pool: int, statement_timeout: float =
     bounds: dict[str, Any] = {"pool_size": pool, "max_overflow": 0, "pool_timeout": WAIT, "hide_parameters": True}
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, bounds)
-    return _postgresql(parsed, service, bounds, statement_timeout)
+    return _postgresql(parsed, service, bounds, statement_timeout, tls)
 
 
 def units(engine: AsyncEngine) -> tuple[AsyncEngine, AsyncEngine, AsyncEngine]:
@@ -92,7 +102,9 @@ def _sqlite(url: sa.URL, bounds: dict[str, Any]) -> AsyncEngine:
     return engine
 
 
-def _postgresql(url: sa.URL, service: str, bounds: dict[str, Any], statement_timeout: float) -> AsyncEngine:
+def _postgresql(
+    url: sa.URL, service: str, bounds: dict[str, Any], statement_timeout: float, tls: ClientTls | None
+) -> AsyncEngine:
     query = dict(url.query)
     if (mode := query.pop("sslmode", "prefer")) not in _SSL_MODES or query:
         raise SettingError("DATABASE_URL", f"may have one parameter: sslmode, one of {', '.join(_SSL_MODES)}")
@@ -105,6 +117,12 @@ def _postgresql(url: sa.URL, service: str, bounds: dict[str, Any], statement_tim
     # The server ends a slow statement; the driver's own limit is for a server that says nothing any more.
     options = {"ssl": mode, "timeout": WAIT, "command_timeout": statement_timeout * 1.5, "server_settings": server}
     engine = create_async_engine(url.set(query={}), connect_args=options, **bounds)
+
+    if tls is not None:
+
+        @sa.event.listens_for(engine.sync_engine, "do_connect")
+        def secure(_dialect: sa.Dialect, _record: ConnectionPoolEntry, _args: object, options: dict[str, Any]) -> None:
+            options["ssl"] = tls.context()
 
     @sa.event.listens_for(engine.sync_engine, "checkout")
     def alive(_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:

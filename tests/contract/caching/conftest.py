@@ -116,9 +116,10 @@ class ServiceWorld(World):
         for name in "ab":
             await cluster.join(name)
         self.channel = await self.stack.enter_async_context(cluster.channel())
+        self.credentials = cluster.credentials
 
     def _make(self, **options: Any) -> Backend:
-        defaults: dict[str, Any] = {"namespace": "contract", "timeout": 5}
+        defaults: dict[str, Any] = {"namespace": "contract", "timeout": 5, "credentials": self.credentials}
         return ServiceCache(self.channel, **defaults | options)
 
     async def wait(self, seconds: float) -> None:

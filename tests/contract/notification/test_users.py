@@ -15,6 +15,7 @@ from shop.user.v1.user_pb2_grpc import UserServiceStub
 from shop_services.notification.domain import Recipient
 from shop_services.notification.upstream import Users, UserService
 from shop_services.runtime.errors import Unavailable
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.outgoing import OutgoingChannel, balanced_channel
 from shop_services.runtime.settings import Settings
 from shop_services.user.wiring import wire
@@ -45,10 +46,13 @@ async def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(connect("memory://"))
         server = await stack.enter_async_context(AsyncExitStack())
-        app = await server.enter_async_context(wire(Settings(data=tmp_path), registry))
+        settings = Settings(data=tmp_path)
+        app = await server.enter_async_context(wire(settings, registry))
         await server.enter_async_context(served(app, registry))
-        balanced = balanced_channel("user", registry)
-        channel = await stack.enter_async_context(OutgoingChannel(balanced, default_timeout=2))
+        balanced = balanced_channel("user", registry, settings, "notification")
+        credentials = Authority.open(settings, "notification").credentials_for("user")
+        calling = OutgoingChannel(balanced, default_timeout=2, credentials=credentials)
+        channel = await stack.enter_async_context(calling)
         account = user_pb2.CreateUserRequest(
             email="zoe@example.com", username="zoe", display_name="Zoë", password="correct horse"
         )

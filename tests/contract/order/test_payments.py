@@ -12,7 +12,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from grpc_balancer import Channel
 from grpc_registry import connect
 from shop.payment.v1 import payment_pb2 as pb
 from shop.payment.v1.payment_pb2_grpc import (
@@ -27,8 +26,10 @@ from shop_services.payment.wiring import wire
 from shop_services.runtime import money
 from shop_services.runtime.app import App
 from shop_services.runtime.errors import InvalidArgument, NotFound, Unavailable
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.interceptor import Context
 from shop_services.runtime.money import Money
+from shop_services.runtime.operator import operator_channel
 from shop_services.runtime.outgoing import OutgoingChannel, service_channel
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.testing import running
@@ -69,10 +70,13 @@ async def in_memory(_data: Path) -> AsyncIterator[Till]:
 @asynccontextmanager
 async def by_rpc(data: Path) -> AsyncIterator[Till]:
     async with connect("memory://") as registry, AsyncExitStack() as clients, AsyncExitStack() as servers:
-        app = await servers.enter_async_context(wire(Settings(data=data), registry))
+        settings = Settings(data=data)
+        app = await servers.enter_async_context(wire(settings, registry))
         await servers.enter_async_context(served(app, registry))
-        channel = await clients.enter_async_context(service_channel("payment", registry))
-        tests = await clients.enter_async_context(Channel("payment", registry))
+        channel = await clients.enter_async_context(
+            service_channel("payment", registry, settings, Authority.open(settings, "order"))
+        )
+        tests = await clients.enter_async_context(operator_channel("payment", registry, settings))
 
         async def net(key: str) -> int:
             known = (await PaymentServiceStub(tests).ListPayments(pb.ListPaymentsRequest())).payments

@@ -13,7 +13,6 @@ import grpc
 import pytest
 from google.type.money_pb2 import Money as MoneyMessage
 
-from grpc_balancer import Channel
 from grpc_registry import connect
 from shop.product.v1 import inventory_pb2
 from shop.product.v1 import product_pb2 as pb
@@ -33,12 +32,14 @@ from shop_services.product.wiring import wire as wire_product
 from shop_services.runtime.app import App
 from shop_services.runtime.context import RequestContext, enter
 from shop_services.runtime.errors import Unavailable
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.interceptor import Context
 from shop_services.runtime.money import Money
-from shop_services.runtime.outgoing import OutgoingChannel
+from shop_services.runtime.outgoing import OutgoingChannel, service_channel
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.testing import running
 from shop_services.user.wiring import wire as wire_user
+from tests.identity import as_operator
 from tests.integration.order.shop import create_product, create_user, served
 from tests.unit.services.order.fake_stock import FakeStock
 from tests.unit.services.order.known import KnownProducts, KnownUsers
@@ -84,16 +85,19 @@ async def by_rpc(data: Path) -> AsyncIterator[Upstream]:
         for wire in (wire_user, wire_product):
             app = await servers.enter_async_context(wire(settings, registry))
             await servers.enter_async_context(served(app, registry))
-        users = UserService(await clients.enter_async_context(OutgoingChannel(Channel("user", registry))))
-        product = await clients.enter_async_context(OutgoingChannel(Channel("product", registry)))
+        as_order = Authority.open(settings, "order")
+        user, product = [
+            await clients.enter_async_context(service_channel(name, registry, settings, as_order))
+            for name in ("user", "product")
+        ]
         catalog, stock = ProductService(product), InventoryService(product)
 
         async def fill(product_id: str, count: int) -> None:
             request = inventory_pb2.AdjustStockRequest(product_id=product_id, delta=count)
-            await InventoryServiceStub(product).AdjustStock(request)
+            await InventoryServiceStub(as_operator(product, settings)).AdjustStock(request)
 
-        add_user, add_product = partial(create_user, registry, "ann"), partial(create_product, registry)
-        yield Upstream(users, catalog, stock, add_user, add_product, fill, servers.aclose)
+        add_user, add_product = partial(create_user, registry, "ann"), partial(create_product, registry, settings)
+        yield Upstream(UserService(user), catalog, stock, add_user, add_product, fill, servers.aclose)
 
 
 @pytest.fixture(params=[in_memory, by_rpc], ids=["memory", "rpc"])
@@ -206,7 +210,7 @@ class Scripted:
             response_serializer=pb.BatchGetProductsResponse.SerializeToString,
         )
         service = "shop.product.v1.ProductService"
-        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {"BatchGetProducts": handler})])
+        server.add_registered_method_handlers(service, {"BatchGetProducts": handler})
 
     def app(self) -> App:
         return App("product", {"shop.product.v1.ProductService": self.add_to})

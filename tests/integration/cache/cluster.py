@@ -7,6 +7,8 @@ import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -20,6 +22,8 @@ from shop.cache.v1.cache_pb2_grpc import CacheServiceStub
 from shop_services.cache.wiring import NAME, wire
 from shop_services.caching.direct import direct_channel
 from shop_services.caching.ring import ROUTED_HEADER, Ring, ring_channel
+from shop_services.runtime.operator import operator_credentials
+from shop_services.runtime.outgoing import OutgoingChannel
 from shop_services.runtime.server import make_server
 from shop_services.runtime.settings import Settings
 
@@ -38,7 +42,7 @@ class Member:
 
 
 class Cluster:
-    """Instances that share the keys. `registry` knows them."""
+    """Instances that share the keys. `registry` knows them, and they take calls with `credentials`."""
 
     def __init__(self, **settings: Any) -> None:
         self._url = f"memory://{uuid4().hex}"
@@ -47,6 +51,8 @@ class Cluster:
         self.members: dict[str, Member] = {}
 
     async def __aenter__(self) -> Self:
+        self._settings["data"] = Path(self._stack.enter_context(TemporaryDirectory()))
+        self.credentials = operator_credentials(Settings(**self._settings))
         self.registry: Registry = await self._stack.enter_async_context(grpc_registry.connect(self._url))
         return self
 
@@ -67,7 +73,8 @@ class Cluster:
         instance = Instance(NAME, f"127.0.0.1:{server.grpc.add_insecure_port('127.0.0.1:0')}", id=instance_id)
         life = serving(server.grpc, registry, instance, health=server, propagation_delay=0, grace=1, signals=())
         lifecycle = await stack.enter_async_context(life)
-        stub = CacheServiceStub(await stack.enter_async_context(direct_channel(instance)))
+        channel = OutgoingChannel(direct_channel(instance), None, credentials=self.credentials)
+        stub = CacheServiceStub(await stack.enter_async_context(channel))
         self.members[instance_id] = Member(instance, stub, lifecycle, stack)
         app.registering(lifecycle.registrations[0])
         await lifecycle.registrations[0].wait_registered()

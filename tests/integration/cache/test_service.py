@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,6 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
-from grpc_balancer import Channel
 from grpc_registry import connect
 from shop.cache.v1 import cache_pb2 as pb
 from shop.cache.v1.cache_pb2_grpc import CacheServiceStub, add_CacheServiceServicer_to_server
@@ -26,6 +26,7 @@ from shop_services.cache.servicer import CacheServicer
 from shop_services.cache.wiring import wire
 from shop_services.caching.ring import ROUTED_HEADER
 from shop_services.runtime.app import App
+from shop_services.runtime.operator import operator_channel
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.testing import running
 from tests.servers import Etcd, free_port
@@ -44,7 +45,8 @@ async def serving(**settings: Any) -> AsyncIterator[CacheServiceStub]:
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(connect("memory://"))
         given: dict[str, Any] = {"registry_url": "memory://", "cache_namespaces": NAMESPACES, "cache_max_entries": 10}
-        app = await stack.enter_async_context(wire(Settings(**given | {"instance_id": "c1"} | settings), registry))
+        given |= {"instance_id": "c1", "data": Path(stack.enter_context(TemporaryDirectory()))}
+        app = await stack.enter_async_context(wire(Settings(**given | settings), registry))
         yield CacheServiceStub(await stack.enter_async_context(running(app)))
 
 
@@ -393,8 +395,10 @@ async def test_an_answer_just_within_the_message_limit_arrives(cache: CacheServi
 async def test_an_instance_is_known_by_its_id_in_the_registry(shared_etcd: Etcd, tmp_path: Path) -> None:
     """A real process answers with the id that `meshctl ls` shows, found through etcd and the balancer."""
     url = f"{shared_etcd.url}/{uuid4().hex}"
-    process = ServiceProcess("cache", tmp_path, {"REGISTRY_URL": url, "SHOP_PROPAGATION": "0"})
-    async with connect(url) as registry, Channel("cache", registry) as channel:
+    process = ServiceProcess(
+        "cache", tmp_path, {"REGISTRY_URL": url, "SHOP_DATA": str(tmp_path), "SHOP_PROPAGATION": "0"}
+    )
+    async with connect(url) as registry, operator_channel("cache", registry, Settings(data=tmp_path)) as channel:
         try:
             process.start()
             stub = CacheServiceStub(channel)

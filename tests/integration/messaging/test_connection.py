@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from random import Random
+
+import pytest
 
 from shop_services.messaging.jetstream.connection import PROBE, Connection
 from tests.integration.client.proxy import Proxy
-from tests.servers import Nats
+from tests.servers import Nats, free_port
 
 
 async def test_a_connection_that_breaks_amid_writing_is_lost_at_once(nats: Nats) -> None:
@@ -29,3 +32,28 @@ async def test_a_connection_that_breaks_amid_writing_is_lost_at_once(nats: Nats)
     await again.client.flush()
     await connection.close()
     await proxy.stop()
+
+
+@pytest.mark.parametrize("steps", range(25))
+async def test_a_connection_can_be_closed_at_any_moment_of_its_making(nats: Nats, steps: int) -> None:
+    """Also where an answer is there already when it is closed, and the client takes that for the end of its wait."""
+    await close_after(steps, nats.url)
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+@pytest.mark.parametrize("steps", range(15))
+async def test_a_connection_can_be_closed_at_any_moment_of_an_outage(servers: int, steps: int) -> None:
+    """Also where it has just been refused: the client, left alone, would try the next server, and so on for ever."""
+    await close_after(steps, "nats://" + ",".join(f"127.0.0.1:{free_port()}" for _ in range(servers)))
+
+
+async def close_after(steps: int, url: str) -> None:
+    """Close a connection after so many steps of the loop, and a moment in which that stood still."""
+    connection = Connection(url, name="tester", rng=Random(1))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    time.sleep(0.02)  # noqa: ASYNC251 - as while the port of a server is bound, and NATS answers meanwhile
+    await asyncio.sleep(0)
+    async with asyncio.timeout(3):
+        await connection.close()
+    assert connection.closed

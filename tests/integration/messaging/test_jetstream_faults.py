@@ -57,8 +57,12 @@ class Seen:
         self.ids.append(received.id)
 
     async def until(self, wanted: Iterable[str], seconds: float = 30.0) -> None:
+        """Return when all of them were seen. Fails if nothing comes for so long: of a backlog of thousands, which a
+        busy machine works off slowly, the end need not come as soon."""
         wanted = set(wanted)
-        await until(lambda: wanted <= set(self.ids), seconds)
+        while not wanted <= set(self.ids):
+            before = len(self.ids)
+            await until(lambda before=before: len(self.ids) > before, seconds)  # type: ignore[misc]
 
 
 async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:

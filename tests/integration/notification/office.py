@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from grpc_balancer import Channel
 from grpc_registry import Registry, connect
 from shop.events.v1.events_pb2 import Envelope
 from shop.user.v1 import user_pb2
@@ -18,6 +17,7 @@ from shop_services.notification import storage
 from shop_services.notification.domain import Mail, State
 from shop_services.notification.wiring import TOPIC, wire
 from shop_services.runtime.app import App
+from shop_services.runtime.operator import operator_channel
 from shop_services.runtime.settings import Settings
 from shop_services.storage import Database
 from shop_services.user.wiring import wire as wire_user
@@ -31,6 +31,7 @@ class Office:
     """A running worker. The user `ann` has the address ann@example.com."""
 
     registry: Registry
+    settings: Settings
     bus: MemoryBus
     database: Database
     app: App
@@ -62,7 +63,7 @@ class Office:
 
     async def delete_user(self, user_id: str) -> None:
         """Close an account by RPC."""
-        async with Channel("user", self.registry) as channel:
+        async with operator_channel("user", self.registry, self.settings) as channel:
             await UserServiceStub(channel).DeleteUser(user_pb2.DeleteUserRequest(user_id=user_id))
 
 
@@ -91,4 +92,4 @@ async def open_office(settings: Settings, smtp_port: int) -> AsyncIterator[Offic
             Database(settings.database("notification"), service="notification", pool=1)
         )
         bus = MemoryBus(shared_broker(settings.nats_url.removeprefix("memory://")))
-        yield Office(registry, bus, database, app, await create_user(registry, "ann"))
+        yield Office(registry, settings, bus, database, app, await create_user(registry, "ann"))

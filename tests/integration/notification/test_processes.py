@@ -40,7 +40,7 @@ async def test_a_worker_killed_between_sending_and_marking_sends_the_same_again(
         registry = await stack.enter_async_context(connect(settings.registry_url))
         users = await stack.enter_async_context(wire_user(settings, registry))
         await stack.enter_async_context(served(users, registry))
-        bus = connect_bus(settings, name="test")
+        bus = connect_bus(settings, name="test", identity="operator")
         stack.push_async_callback(bus.close)
         processes = stack.enter_context(ExitStack())
 

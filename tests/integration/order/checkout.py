@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from grpc_balancer import Channel
 from shop.order.v1 import order_pb2 as pb
 from shop.payment.v1 import payment_pb2
 from shop.payment.v1.payment_pb2_grpc import PaymentServiceStub
@@ -16,6 +15,7 @@ from shop.product.v1.inventory_pb2_grpc import InventoryServiceStub
 from shop_services.order.wiring import CONCURRENCY, wire_worker
 from shop_services.payment.wiring import wire as wire_payment
 from shop_services.runtime.app import Wiring
+from shop_services.runtime.operator import operator_channel
 from shop_services.runtime.settings import Settings
 from tests.integration.order.shop import Shop, open_shop, served
 
@@ -65,6 +65,6 @@ async def open_checkout(settings: Settings) -> AsyncIterator[Checkout]:
         for wire in (wire_payment, *workers):
             app = await stack.enter_async_context(wire(settings, shop.registry))
             await stack.enter_async_context(served(app, shop.registry))
-        product = await stack.enter_async_context(Channel("product", shop.registry))
-        payment = await stack.enter_async_context(Channel("payment", shop.registry))
+        product = await stack.enter_async_context(operator_channel("product", shop.registry, settings))
+        payment = await stack.enter_async_context(operator_channel("payment", shop.registry, settings))
         yield Checkout(shop, InventoryServiceStub(product), PaymentServiceStub(payment))

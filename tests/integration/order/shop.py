@@ -22,9 +22,12 @@ from shop.user.v1.user_pb2_grpc import UserServiceStub
 from shop_services.order.wiring import wire as wire_order
 from shop_services.product.wiring import wire as wire_product
 from shop_services.runtime.app import App
+from shop_services.runtime.operator import operator_channel
+from shop_services.runtime.retrying import service_config
 from shop_services.runtime.server import make_server
 from shop_services.runtime.settings import Settings
 from shop_services.user.wiring import wire as wire_user
+from tests.identity import as_operator
 
 
 @asynccontextmanager
@@ -46,24 +49,29 @@ async def create_user(registry: Registry, name: str) -> str:
     return response.user.id
 
 
-async def create_product(registry: Registry, name: str, hundredths: int, currency: str = "EUR") -> str:
+async def create_product(
+    registry: Registry, settings: Settings, name: str, hundredths: int, currency: str = "EUR"
+) -> str:
     """Put a product into the catalog by RPC; returns its id."""
     units, rest = divmod(hundredths, 100)
     price = Money(currency_code=currency, units=units, nanos=rest * 10_000_000)
     request = product_pb2.CreateProductRequest(sku=name, name=name, category="office", price=price)
-    async with Channel("product", registry) as channel:
+    async with operator_channel("product", registry, settings) as channel:
         response: product_pb2.CreateProductResponse = await ProductServiceStub(channel).CreateProduct(request)
     return response.product.id
 
 
 @dataclass
 class Shop:
-    """What a test talks to: `orders` is balanced over both instances, `one` and `two` are one each.
+    """What a test talks to: `orders` is balanced over both instances and asks again as our services do, `one` and `two`
+    are one each.
 
-    The user `ann` may buy `pen` (2.50) and `ink` (9.99). Closing `users`, `catalog` or `first` drains that server.
+    All calls are the operator's. The user `ann` may buy `pen` (2.50) and `ink` (9.99). Closing `users`, `catalog` or
+    `first` drains that server.
     """
 
     registry: Registry
+    settings: Settings
     users: AsyncExitStack
     catalog: AsyncExitStack
     first: AsyncExitStack
@@ -104,19 +112,23 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         for server in (first, second):
             app = await server.enter_async_context(wire_order(settings, registry))
             address = await server.enter_async_context(served(app, registry))
-            instances.append(await stack.enter_async_context(grpc.aio.insecure_channel(address)))
-        both = await stack.enter_async_context(Channel("order", registry, policy="round_robin"))
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+            instances.append(as_operator(channel, settings))
+        both = await stack.enter_async_context(
+            Channel("order", registry, policy="round_robin", service_config=service_config())
+        )
         yield Shop(
             registry,
+            settings,
             users,
             catalog,
             first,
-            orders=OrderServiceStub(both),
+            orders=OrderServiceStub(as_operator(both, settings)),
             one=OrderServiceStub(instances[0]),
             two=OrderServiceStub(instances[1]),
             ann=await create_user(registry, "ann"),
-            pen=await create_product(registry, "Pen", 250),
-            ink=await create_product(registry, "Ink", 999),
+            pen=await create_product(registry, settings, "Pen", 250),
+            ink=await create_product(registry, settings, "Ink", 999),
         )
 
 

@@ -42,9 +42,8 @@ async def test_an_order_is_found_with_its_history_and_listed_without(shop: Shop)
 
 
 async def test_fifty_requests_with_one_id_over_two_instances_make_one_order(shop: Shop) -> None:
-    """All fifty callers get the same order."""
-    stubs = islice(cycle([shop.one, shop.two]), 50)
-    answers = await asyncio.gather(*(stub.CreateOrder(shop.request(pen=3), timeout=30) for stub in stubs))
+    """All fifty callers get the same order, also if the disk is slow and some must ask again."""
+    answers = await asyncio.gather(*(shop.orders.CreateOrder(shop.request(pen=3), timeout=30) for _ in range(50)))
     assert {answer.order.id for answer in answers} == {answers[0].order.id}
     assert await shop.all() == [answers[0].order]
 

@@ -19,6 +19,7 @@ from shop.order.v1.order_pb2_grpc import OrderServiceStub
 from shop_services.product.wiring import wire as wire_product
 from shop_services.runtime.settings import Settings
 from shop_services.user.wiring import wire as wire_user
+from tests.identity import as_operator
 from tests.integration.order.shop import create_product, create_user, served
 from tests.servers import Etcd
 from tests.servers.service import ServiceProcess
@@ -66,9 +67,11 @@ async def shop(shared_etcd: Etcd, tmp_path: Path) -> AsyncIterator[Shop]:
         for wire in (wire_user, wire_product):
             app = await stack.enter_async_context(wire(settings, registry))
             await stack.enter_async_context(served(app, registry))
-        ann, pen = await create_user(registry, "ann"), await create_product(registry, "Pen", 250)
+        ann, pen = await create_user(registry, "ann"), await create_product(registry, settings, "Pen", 250)
         channel = await stack.enter_async_context(Channel("order", registry))
-        yield Shop(settings, stack.enter_context(ExitStack()), OrderServiceStub(channel), ann, pen)
+        yield Shop(
+            settings, stack.enter_context(ExitStack()), OrderServiceStub(as_operator(channel, settings)), ann, pen
+        )
 
 
 async def version(call: Watch) -> int:

@@ -13,6 +13,7 @@ import pytest
 from shop.order.v1 import order_pb2 as pb
 from shop.product.v1 import product_pb2
 from shop_services.runtime.app import App
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.interceptor import Context, Handler
 from tests.integration.order.shop import Shop, create_product, served, violations
 
@@ -43,7 +44,7 @@ async def test_unknown_products_are_all_named(shop: Shop) -> None:
 async def test_currencies_are_not_mixed(shop: Shop) -> None:
     """The refusal names the items and the currencies."""
     request = shop.request(pen=1)
-    request.items.add(product_id=await create_product(shop.registry, "Gum", 100, "USD"), quantity=1)
+    request.items.add(product_id=await create_product(shop.registry, shop.settings, "Gum", 100, "USD"), quantity=1)
     with pytest.raises(grpc.aio.AioRpcError, match="several currencies: EUR, USD") as refused:
         await shop.orders.CreateOrder(request)
     assert violations(refused.value) == ["items"]
@@ -94,9 +95,11 @@ async def test_a_deadline_holds_for_the_calls_that_are_made_to_answer(shop: Shop
     def add(server: grpc.aio.Server) -> None:
         handler: Handler = grpc.unary_unary_rpc_method_handler(hang, product_pb2.BatchGetProductsRequest.FromString)
         name = "shop.product.v1.ProductService"
-        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, {"BatchGetProducts": handler})])
+        server.add_registered_method_handlers(name, {"BatchGetProducts": handler})
 
-    async with served(App("product", {"shop.product.v1.ProductService": add}), shop.registry):
+    authority = Authority.open(shop.settings, "product")
+    app = App("product", {"shop.product.v1.ProductService": add}, authority=authority)
+    async with served(app, shop.registry):
         with pytest.raises(grpc.aio.AioRpcError) as late:
             await shop.orders.CreateOrder(shop.request(), timeout=1)
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -25,13 +25,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def start(database_url: str) -> AsyncIterator[Start]:
+async def start(database_url: str, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts one more instance over the database of the test."""
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(grpc_registry.connect("memory://"))
 
         async def start() -> Till:
-            app = await stack.enter_async_context(wire(Settings(database_url=database_url), registry))
+            settings = Settings(database_url=database_url, data=tmp_path)
+            app = await stack.enter_async_context(wire(settings, registry))
             return Till(await stack.enter_async_context(running(app)))
 
         yield start

@@ -11,13 +11,15 @@ from uuid import uuid4
 
 import pytest
 
-from grpc_balancer import Channel
 from grpc_registry import connect
 from shop_services.order import payments
 from shop_services.order.payments import PaymentService
 from shop_services.payment.simulation import CRASHED
 from shop_services.runtime.errors import Unavailable
+from shop_services.runtime.identity.authority import Authority
+from shop_services.runtime.operator import operator_channel
 from shop_services.runtime.outgoing import service_channel
+from shop_services.runtime.settings import Settings
 from tests.integration.payment.till import AMOUNT, CAPTURED, Till, net
 from tests.servers import Etcd
 from tests.servers.service import ServiceProcess
@@ -46,8 +48,10 @@ async def provider(shared_etcd: Etcd, tmp_path: Path) -> AsyncIterator[Provider]
     environment = {"REGISTRY_URL": url, "SHOP_DATA": str(tmp_path), "SHOP_PROPAGATION": "0.2"}
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(connect(url))
-        channel = await stack.enter_async_context(service_channel("payment", registry))
-        tests = await stack.enter_async_context(Channel("payment", registry))
+        settings = Settings(data=tmp_path)
+        as_order = Authority.open(settings, "order")
+        channel = await stack.enter_async_context(service_channel("payment", registry, settings, as_order))
+        tests = await stack.enter_async_context(operator_channel("payment", registry, settings))
         processes = stack.enter_context(ExitStack())
         yield Provider(environment, tmp_path, processes, PaymentService(channel), Till(tests))
 

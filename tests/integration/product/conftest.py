@@ -34,7 +34,7 @@ async def start(database_url: str, tmp_path: Path) -> AsyncIterator[Start]:
 
         async def start(keep: int = 10_000, **given: Any) -> Shop:
             given = {"nats_url": f"memory://{tmp_path.name}"} | given
-            settings = Settings(registry_url="memory://", database_url=database_url, **given)
+            settings = Settings(registry_url="memory://", database_url=database_url, data=tmp_path, **given)
             app = await stack.enter_async_context(wire(settings, registry, keep=keep))
             return Shop(await stack.enter_async_context(running(app)), app)
 

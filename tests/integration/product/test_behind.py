@@ -14,7 +14,9 @@ import sqlalchemy as sa
 
 from shop.product.v1 import product_pb2 as pb
 from shop_services.product import tables
+from shop_services.runtime.settings import Settings
 from shop_services.storage import Database
+from tests.identity import as_operator
 from tests.integration.product.shop import TIMEOUT, Shop, euros, failure, take
 from tests.servers import Nats, Postgres
 from tests.servers.service import ServiceProcess
@@ -47,12 +49,13 @@ class Site:
             "CATALOG_CACHE": "behind",
             "SHOP_CATALOG_STALENESS": str(STALENESS),
             "SHOP_PROPAGATION": "0",
+            "SHOP_DATA": str(self._directory),
         }
         process = ServiceProcess("product", self._directory / f"p{self._started}", environment)
         self._stack.callback(process.kill)
         await asyncio.to_thread(process.start)
         channel = await self._stack.enter_async_context(grpc.aio.insecure_channel(_address(process)))
-        return Shop(channel), process
+        return Shop(as_operator(channel, Settings(data=self._directory))), process
 
     async def names(self) -> dict[str, str]:
         """The names of all products that the database has, by SKU."""

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -17,7 +18,12 @@ import pytest
 from shop.product.v1 import product_pb2 as pb
 from shop_services.product.feed import TAIL
 from shop_services.product.position import REVISION
+from shop_services.runtime.operator import OPERATOR
+from shop_services.runtime.outgoing import OutgoingChannel
 from shop_services.runtime.server import make_server
+from shop_services.runtime.settings import Settings
+from shop_services.runtime.testing import credentials_of
+from tests.identity import as_operator
 from tests.integration.product.shop import TIMEOUT, Call, Shop, Start, ended, take
 
 CREATED = pb.PRODUCT_CHANGE_TYPE_CREATED
@@ -166,21 +172,23 @@ async def test_a_reader_that_is_too_slow_is_told_so(start: Start) -> None:
 async def _narrow_channel(shop: Shop) -> AsyncIterator[grpc.aio.Channel]:
     """A channel through which only a few unread messages fit: its windows do not grow."""
     assert shop.app is not None
+    assert shop.app.authority is not None
     server = make_server(shop.app)
     port = server.grpc.add_insecure_port("127.0.0.1:0")
     await server.grpc.start()
     options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 4096)]
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-            yield channel
+            yield OutgoingChannel(channel, None, credentials=credentials_of(OPERATOR, shop.app.authority))
     finally:
         await server.grpc.stop(None)
 
 
 @asynccontextmanager
-async def _process(database_url: str) -> AsyncIterator[tuple[Shop, asyncio.subprocess.Process]]:
+async def _process(database_url: str, data: Path) -> AsyncIterator[tuple[Shop, asyncio.subprocess.Process]]:
     """An instance in a process of its own, which would wait ten minutes for calls in progress when it drains."""
     settings = {"REGISTRY_URL": "memory://", "DATABASE_URL": database_url, "SHOP_PROPAGATION": "0", "SHOP_GRACE": "600"}
+    settings["SHOP_DATA"] = str(data)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "shop_services.product", env=os.environ | settings, stderr=asyncio.subprocess.PIPE
     )
@@ -194,7 +202,7 @@ async def _process(database_url: str) -> AsyncIterator[tuple[Shop, asyncio.subpr
                 raise AssertionError("the process ended before it listened")
         reading = asyncio.create_task(process.stderr.read())
         async with grpc.aio.insecure_channel(entry["address"]) as channel:
-            yield Shop(channel), process
+            yield Shop(as_operator(channel, Settings(data=data))), process
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         log, status = await asyncio.wait_for(asyncio.gather(reading, process.wait()), 30)
@@ -205,9 +213,9 @@ async def _process(database_url: str) -> AsyncIterator[tuple[Shop, asyncio.subpr
             await process.wait()
 
 
-async def test_a_process_that_is_stopped_ends_its_streams_first(database_url: str) -> None:
+async def test_a_process_that_is_stopped_ends_its_streams_first(database_url: str, tmp_path: Path) -> None:
     """SIGTERM ends open streams with UNAVAILABLE, and the process ends well, though it would wait for them long."""
-    async with _process(database_url) as (shop, process):
+    async with _process(database_url, tmp_path) as (shop, process):
         call = await shop.watch()
         await shop.create("A")
         await take(call, 1)
@@ -232,7 +240,9 @@ async def _write(shop: Shop, name: str, count: int, made: Callable[[str, str], N
         made({"C": "CREATED", "U": "UPDATED", "D": "DELETED"}[kind], product.id)
 
 
-async def test_every_change_of_every_process_comes_once_in_order(start: Start, database_url: str) -> None:
+async def test_every_change_of_every_process_comes_once_in_order(
+    start: Start, database_url: str, tmp_path: Path
+) -> None:
     """While four writers write through two processes, each watcher of each process sees every change once, in order.
 
     The revisions have no gap, the changes of a product come in the order in which its writer made them, and each is
@@ -240,7 +250,7 @@ async def test_every_change_of_every_process_comes_once_in_order(start: Start, d
     """
     count = 30
     here = await start()
-    async with _process(database_url) as (there, _):
+    async with _process(database_url, tmp_path) as (there, _):
         calls = [await here.watch(), await there.watch(), await here.watch(), await there.watch()]
         made: list[list[tuple[str, str]]] = [[], [], [], []]
 

@@ -19,6 +19,7 @@ from shop_services.messaging.jetstream.streams import ACK_WAIT, Limits, Streams,
 from shop_services.messaging.jetstream.subscription import JetStreamSubscription
 from shop_services.messaging.retry import RetryPolicy
 from shop_services.runtime.times import Clock, utc_now
+from shop_services.runtime.tls import ClientTls
 
 _ANNOUNCED = 1_000  # announcements that wait to be sent; more are dropped, as they may be
 _GRACE = 1.0
@@ -29,6 +30,7 @@ class JetStreamBus:
     """A `Bus` on the JetStream of `url` (`nats://a:4222,b:4222`). To be made in a running event loop.
 
     `name` says in dead letters and to the server who this is. `replicas` is on how many servers each message is kept.
+    `tls` is as in `Connection`.
     """
 
     def __init__(
@@ -41,10 +43,11 @@ class JetStreamBus:
         clock: Clock = utc_now,
         limits: Limits | None = None,
         ack_wait: float = ACK_WAIT,
+        tls: ClientTls | None = None,
     ) -> None:
         self._rng = rng or Random()
         self._ack_wait = ack_wait
-        self._connection = Connection(url, name=name, rng=self._rng)
+        self._connection = Connection(url, name=name, rng=self._rng, tls=tls)
         self._streams = Streams(replicas=replicas, limits=limits or Limits(), ack_wait=ack_wait)
         self._publisher = Publisher(self._connection, self._streams)
         self._failures = Failures(self._connection, self._publisher, worker=name, clock=clock)

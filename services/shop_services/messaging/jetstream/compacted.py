@@ -25,6 +25,7 @@ from shop_services.messaging.jetstream.streams import (
     compacted_subject,
     stream_name,
 )
+from shop_services.runtime.tls import ClientTls
 
 _EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 _TTL = "Nats-TTL"
@@ -42,7 +43,7 @@ class JetStreamLog:
 
     `name` says to the server who this is. `replicas` is on how many servers each record is kept. What was acknowledged
     survives a crash of the server's process; a power failure, if its `sync_interval` is `always` or, with replicas, if
-    not most of them fail at once. `marker_age` is in whole seconds.
+    not most of them fail at once. `marker_age` is in whole seconds. `tls` is as in `Connection`.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class JetStreamLog:
         clock: Callable[[], float] = time.monotonic,
         limits: Limits | None = None,
         marker_age: float = MARKER_AGE,
+        tls: ClientTls | None = None,
     ) -> None:
         self._log, self._stream = log, compacted_stream(log)
         self._marker_age, self._clock = marker_age, clock
         self._rng = rng or Random()
         self._limits = limits or Limits()
-        self._connection = Connection(url, name=name, rng=self._rng)
+        self._connection = Connection(url, name=name, rng=self._rng, tls=tls)
         self._reader = LogReader(log, replicated=replicas > 1)
         self._streams = Streams(replicas=replicas, limits=self._limits, ack_wait=ACK_WAIT)
         self._publisher = Publisher(self._connection, self._streams)

@@ -7,8 +7,8 @@ its closing up. Each connection is a `Link` that lives until it is lost, which i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from random import Random
 from typing import Any
 from urllib.parse import unquote
@@ -18,6 +18,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import StaleConnectionError
 from nats.js import JetStreamContext
+
+from shop_services.runtime.tls import ClientTls
 
 _log = structlog.get_logger(__name__)
 
@@ -41,22 +43,14 @@ class Link:
 
     @asynccontextmanager
     async def wait(self, seconds: float | None) -> AsyncIterator[None]:
-        """End the block after `seconds`, and when the connection is lost, by a `TimeoutError`. None: only then.
-
-        A cancellation ends it too, also where the client, or `asyncio.wait_for` in it, has made something else of that:
-        whoever tries again for ever would else never end.
-        """
-        before = _cancellations()
-        try:
+        """End the block after `seconds`, and when the connection is lost, by a `TimeoutError`. None: only then."""
+        with _cancellable():
             async with asyncio.timeout(0 if self.lost.is_set() else seconds) as limit:
                 self._waits.add(limit)
                 try:
                     yield
                 finally:
                     self._waits.discard(limit)
-        finally:
-            if _cancellations() > before:
-                raise asyncio.CancelledError
 
     def lose(self) -> None:
         """Declare the connection lost. Idempotent."""
@@ -68,10 +62,15 @@ class Link:
 
 
 class Connection:
-    """Keeps a `Link` to one of the servers that `url` names. To be made in a running event loop."""
+    """Keeps a `Link` to one of the servers that `url` names. To be made in a running event loop.
 
-    def __init__(self, url: str, *, name: str, rng: Random) -> None:
+    With `tls` nothing is sent, nor believed, before the handshake: the servers need `handshake_first`. The client's own
+    way, for `tls://` alone, is to encrypt if the server says so in plain text, where anybody may have left that out.
+    """
+
+    def __init__(self, url: str, *, name: str, rng: Random, tls: ClientTls | None = None) -> None:
         self._servers, self._credentials = servers(url)
+        self._tls = tls
         self._name = name
         self._rng = rng
         self._link: Link | None = None
@@ -139,7 +138,8 @@ class Connection:
         while True:
             client = Client()
             try:
-                link = await self._connect(client)
+                with _cancellable():
+                    link = await self._connect(client)
                 pause = FIRST_PAUSE
                 await self._probe(link)
             except Exception as error:  # whatever a connection may die of, the next one is made
@@ -162,11 +162,16 @@ class Connection:
                 self._link.lose()
 
         async def on_error(error: Exception) -> None:
+            if asyncio.current_task() is self._keeper and _cancellations():
+                raise asyncio.CancelledError  # the client would go on to the next server, for ever
             if self._link is None or isinstance(error, OSError | StaleConnectionError):
                 self._complain(error)
             else:
                 _log.warning("the NATS client reports an error", reason=f"{type(error).__name__}: {error}")
 
+        secured: dict[str, Any] = {}
+        if self._tls is not None:
+            secured = {"tls": self._tls.context(), "tls_handshake_first": True, "tls_hostname": self._tls.server_name}
         await client.connect(
             servers=self._servers,
             name=self._name,
@@ -178,6 +183,7 @@ class Connection:
             closed_cb=on_closed,
             error_cb=on_error,
             **self._credentials,  # type: ignore[arg-type]
+            **secured,
         )
         self._link = link = Link(client)
 
@@ -211,6 +217,23 @@ class Connection:
         if not self._outage:
             self._outage = True
             _log.warning("NATS is away", reason=self._trouble)
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """A block that a cancellation ends also where the client, or `asyncio.wait_for` in it, made something else of that.
+
+    Whoever tries again for ever, or goes on with the result, would else never end.
+    """
+    before = _cancellations()
+    try:
+        yield
+    except Exception:
+        if _cancellations() > before:
+            raise asyncio.CancelledError from None
+        raise
+    if _cancellations() > before:
+        raise asyncio.CancelledError
 
 
 def _cancellations() -> int:

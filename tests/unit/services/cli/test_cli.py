@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -69,6 +70,18 @@ def test_a_wrong_variable_is_named_in_one_line(
     assert captured.err == f"shop {command[0]}: SHOP_WEIGHT: 'heavy' is not a whole number\n"
     assert captured.out == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_asyncios_word_on_ssl_is_dropped_and_no_other(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NATS's client makes asyncio warn at the end of each encrypted connection, though all is well."""
+    monkeypatch.setattr(logging.getLogger("asyncio"), "filters", [])
+    assert cli.main(["up", "--demo", "--replicas", "1"]) == 2
+    for end in ("ssl", "tls"):
+        logging.getLogger("asyncio").warning("returning true from eof_received() has no effect when using %s", end)
+    assert [record.args for record in caplog.records] == [("tls",)]
+    assert capsys.readouterr().err.startswith("shop up: --replicas")
 
 
 def test_up_refuses_a_data_directory_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from shop_services.demo.front import Front
 from shop_services.demo.stage import Stage
 from shop_services.demo.story import Failed, Story
 from shop_services.notification.mailbox import Mailbox
+from shop_services.runtime.settings import Settings
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ def lines() -> list[str]:
 async def stage(lines: list[str], tmp_path: Path) -> AsyncIterator[Stage]:
     async with connect("memory://") as registry:
         front = Front("http://127.0.0.1:1")
-        yield Stage(Story(lines.append), front, registry, kill=lambda _: 0, token="t", mailbox=tmp_path / "mail")
+        settings, mailbox = Settings(data=tmp_path), tmp_path / "mail"
+        yield Stage(Story(lines.append), front, registry, settings, kill=lambda _: 0, token="t", mailbox=mailbox)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 
 import grpc
 import pytest
@@ -16,6 +17,7 @@ from shop_services.demo import journey, shopping, trouble
 from shop_services.demo.front import Front
 from shop_services.demo.stage import Stage
 from shop_services.demo.story import Failed, Story, check
+from shop_services.runtime.settings import Settings
 
 
 @pytest.fixture
@@ -24,9 +26,10 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-async def stage(lines: list[str]) -> AsyncIterator[Stage]:
+async def stage(lines: list[str], tmp_path: Path) -> AsyncIterator[Stage]:
     async with connect("memory://") as registry:
-        yield Stage(Story(lines.append), Front("http://127.0.0.1:1"), registry, kill=lambda _: 0, token="t")
+        front, settings = Front("http://127.0.0.1:1"), Settings(data=tmp_path)
+        yield Stage(Story(lines.append), front, registry, settings, kill=lambda _: 0, token="t")
 
 
 @asynccontextmanager

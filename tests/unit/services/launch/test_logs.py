@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shop_services.launch.logs import open_log, tail, trim
+from shop_services.launch.logs import brief, open_log, tail, trim
 
 
 def test_trim_bounds_a_log_that_is_still_written(tmp_path: Path) -> None:
@@ -45,3 +45,11 @@ def test_tail_is_the_end_of_a_log_of_any_size(tmp_path: Path) -> None:
     assert tail(log) == ""
     log.write_bytes(b"\xff not utf-8\n" + b"".join(b"line %d\n" % n for n in range(50_000)))
     assert tail(log, lines=2) == "line 49998\nline 49999"
+
+
+def test_a_line_of_a_log_is_told_in_brief() -> None:
+    """Its time and event, as far in as it was; what is no such line stays."""
+    long = '    {"time": "2026-11-23T08:00:00Z", "level": "warning", "event": "simulated_crash", "service": "payment"}'
+    report = f"payment-1 ended\n{long}\n    Traceback\n    [1]\n    {{}}"
+    expected = "payment-1 ended\n    2026-11-23T08:00:00Z simulated_crash\n    Traceback\n    [1]\n    {}"
+    assert brief(report) == expected

@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import sysconfig
+from functools import partial
 from pathlib import Path
 
 import nats
@@ -19,21 +20,23 @@ from shop_services.launch.probes import http_get
 from shop_services.launch.program import Part, Program
 from shop_services.launch.readiness import answers, wait_ready
 from shop_services.launch.supervisor import Supervisor
+from shop_services.runtime.settings import Settings
 
 
 async def test_starts_and_starts_again_on_another_port(tmp_path: Path) -> None:
     """The embedded NATS becomes ready, ends on SIGTERM, and what it had acknowledged is there at another port."""
     rng = random.Random(5)
     reports: list[str] = []
+    ready = partial(answers, settings=Settings(data=tmp_path))
     directory = tmp_path / "a b" / "nats"
     async with Supervisor(reports.append) as supervisor:
         for stored in (0, 1):
             port = free_port(rng=rng)
             program = Program("nats", nats_command(nats_binary(), directory, port=port), {}, tmp_path / "nats.log")
             part = Part("nats", f"{LOOPBACK}:{port}", program)
-            assert not await answers(part)
+            assert not await ready(part)
             child = supervisor.start(program)
-            await wait_ready([part], answers, seconds=20)
+            await wait_ready([part], ready, seconds=20)
             client = await nats.connect(f"nats://{part.address}")
             stream = client.jetstream()
             await stream.add_stream(name="test", subjects=["test"])

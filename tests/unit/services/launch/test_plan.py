@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from shop_services.launch.commands import SERVICES
+from shop_services.launch.commands import OWNERS, SERVICES
 from shop_services.launch.data import DataDirectory
 from shop_services.launch.errors import LaunchError
 from shop_services.launch.plan import Plan, plan_shop, shown
 from shop_services.launch.ports import LOOPBACK
 from shop_services.launch.program import Part, Stage
 from shop_services.messaging.bus import TOPICS
+from shop_services.runtime.identity.directory import KeyDirectory
 from shop_services.runtime.settings import SettingError
 
 
@@ -43,9 +44,24 @@ def test_every_service_has_its_replicas_and_every_topic_a_worker(data: DataDirec
     for part in made.parts:
         assert part.program.environment["SHOP_PORT"] == part.address.rpartition(":")[2]
         assert part.program.environment["SHOP_DATA"] == str(data.path)
-        assert part.program.environment["REGISTRY_URL"] == made.registry_url
-        assert part.program.environment["NATS_URL"] == made.nats_url
+        assert part.program.environment["REGISTRY_URL"] == made.settings.registry_url
+        assert part.program.environment["NATS_URL"] == made.settings.nats_url
         assert part.program.log == data.log(part.program.name)
+
+
+def test_keys_that_are_missing_are_named_before_anything_starts(data: DataDirectory, tmp_path: Path) -> None:
+    """SHOP_KEYS_DIR must have one of each who signs; in the data directory they are made."""
+    path = tmp_path / "given"
+    with pytest.raises(SettingError, match=r"^SHOP_KEYS_DIR: there is no directory .*; `shop keys init` makes it$"):
+        plan(data, SHOP_KEYS_DIR=str(path))
+    path.mkdir()
+    keys = KeyDirectory(path)
+    for owner in OWNERS:
+        wanted = rf"^SHOP_KEYS_DIR: there is no key of {owner} in .*; `shop keys init` makes what is missing$"
+        with pytest.raises(SettingError, match=wanted):
+            plan(data, SHOP_KEYS_DIR=str(path))
+        keys.add(owner)
+    assert plan(data, SHOP_KEYS_DIR=str(path)).settings.keys_dir == path
 
 
 def test_a_worker_is_registered_by_its_topic(data: DataDirectory) -> None:
@@ -99,7 +115,7 @@ def test_the_embedded_servers_are_the_ones_used(data: DataDirectory) -> None:
     assert f"--store_dir={data.nats}" in nats.program.command
     assert f"--port={nats.address.rpartition(':')[2]}" in nats.program.command
     assert mail.program.environment["SHOP_PORT"] == mail.address.rpartition(":")[2]
-    assert (made.registry_url, made.nats_url) == (f"etcd://{etcd.address}", f"nats://{nats.address}")
+    assert (made.settings.registry_url, made.settings.nats_url) == (f"etcd://{etcd.address}", f"nats://{nats.address}")
     assert {part.program.environment["SHOP_SMTP_URL"] for part in made.parts} == {f"smtp://{mail.address}"}
 
 
@@ -119,7 +135,7 @@ def test_servers_that_run_are_used(data: DataDirectory) -> None:
     made = plan(data, replicas=2, port=0, **urls)
     assert made.servers == ()
     assert urls.items() <= made.parts[0].program.environment.items()
-    assert (made.registry_url, made.nats_url) == (urls["REGISTRY_URL"], urls["NATS_URL"])
+    assert (made.settings.registry_url, made.settings.nats_url) == (urls["REGISTRY_URL"], urls["NATS_URL"])
 
 
 @pytest.mark.parametrize(

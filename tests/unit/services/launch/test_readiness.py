@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -19,8 +20,11 @@ from shop_services.launch.probes import http_get
 from shop_services.launch.program import Part, Program
 from shop_services.launch.readiness import Instances as Probes
 from shop_services.launch.readiness import answers, wait_ready
+from shop_services.runtime.settings import Settings
 
 Status = health_pb2.HealthCheckResponse
+SETTINGS = Settings()
+ready_now = partial(answers, settings=SETTINGS)
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ async def registry() -> AsyncIterator[Registry]:
 
 @pytest.fixture
 async def probes(registry: Registry) -> AsyncIterator[Probes]:
-    async with Probes(registry) as probes:
+    async with Probes(registry, SETTINGS) as probes:
         yield probes
 
 
@@ -100,9 +104,9 @@ async def test_waits_for_health(instances: Instances, registry: Registry, probes
 
 async def test_a_gateway_is_ready_when_readyz_says_so(instances: Instances) -> None:
     """A gateway is asked over HTTP, and any status but 200 means that it is not ready."""
-    await wait_ready([await instances.http("gateway-1", "200 OK")], answers, seconds=20)
+    await wait_ready([await instances.http("gateway-1", "200 OK")], ready_now, seconds=20)
     with pytest.raises(NotReady, match="gateway-2"):
-        await wait_ready([await instances.http("gateway-2", "503 no backend")], answers, seconds=0.3)
+        await wait_ready([await instances.http("gateway-2", "503 no backend")], ready_now, seconds=0.3)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +128,12 @@ async def test_a_server_is_ready_when_it_greets(
 
     async with await asyncio.start_server(greet, LOOPBACK, 0) as server:
         part = instances.part(name, f"{LOOPBACK}:{server.sockets[0].getsockname()[1]}")
-        assert not await answers(part)
+        assert not await ready_now(part)
         greets = b""
-        assert not await answers(part)
+        assert not await ready_now(part)
         greets = ready
-        assert await answers(part)
-    assert not await answers(part)
+        assert await ready_now(part)
+    assert not await ready_now(part)
 
 
 async def test_names_who_is_not_ready_with_the_end_of_its_log(
@@ -155,7 +159,7 @@ async def test_a_registry_that_refuses_ends_the_wait(instances: Instances, monke
     async def refuse(service: str | None = None) -> list[Listing]:
         raise RegistryRefused("permission denied")
 
-    async with connect("memory://") as registry, Probes(registry) as probes:
+    async with connect("memory://") as registry, Probes(registry, SETTINGS) as probes:
         monkeypatch.setattr(registry, "list", refuse)
         part, _ = await instances.grpc("user-1", Status.SERVING)
         with pytest.raises(LaunchError, match="REGISTRY_URL: permission denied"):

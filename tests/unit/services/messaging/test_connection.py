@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from random import Random
 from unittest.mock import Mock
 
 import pytest
 
+from shop_services.messaging.jetstream import connection
 from shop_services.messaging.jetstream.connection import Link, servers
 
 
@@ -58,3 +61,28 @@ async def test_a_wait_ends_after_its_time_and_with_its_connection() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
+
+
+async def test_a_connection_is_closed_though_the_client_swallowed_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that connects in spite of its being cancelled keeps nobody waiting, and is closed itself."""
+    begun, closed = asyncio.Event(), asyncio.Event()
+
+    class Stubborn(Mock):
+        async def connect(self, **options: object) -> None:
+            begun.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+        async def flush(self, timeout: float = 0) -> None:
+            """The server answers."""
+
+        async def close(self) -> None:
+            closed.set()
+
+    monkeypatch.setattr(connection, "Client", Stubborn)
+    made = connection.Connection("nats://127.0.0.1:1", name="tester", rng=Random(1))
+    await begun.wait()
+    async with asyncio.timeout(5):
+        await made.close()
+    assert made.closed
+    assert closed.is_set()

@@ -96,11 +96,13 @@ class Pipeline:
     ) -> Order:
         return await self.orders.create(request_id, user, lines, method)
 
-    async def cancel(self, order_id: str, *, reason: str = "", etag: str = "", request_id: str = "") -> int:
+    async def cancel(
+        self, order_id: str, *, reason: str = "", etag: str = "", request_id: str = "", owner: str | None = None
+    ) -> int:
         """Cancel, and return the version that the answer told."""
         request = pb.CancelOrderRequest(order_id=order_id, reason=reason, etag=etag, request_id=request_id)
         mutation: Mutation[Moved, pb.CancelOrderResponse] = self.replies.mutation(request, pb.CancelOrderResponse, told)
-        return (await self.orders.cancel(order_id, reason, etag, mutation)).order.version
+        return (await self.orders.cancel(order_id, reason, etag, mutation, owner)).order.version
 
     async def happened(self, order_id: str, *events: Event) -> Order:
         """Let events happen to an order that no worker handles."""

@@ -132,6 +132,32 @@ async def test_what_is_unknown_is_not_found(shop: Pipeline) -> None:
             await call
 
 
+async def test_what_is_anothers_is_not_found(shop: Pipeline) -> None:
+    """In the words that are used of an order that does not exist; for its owner it is there, and nothing happened."""
+    made = await shop.create(user="ann")
+    words = f"there is no order '{made.id}'"
+    for call in (
+        shop.orders.get(made.id, "bob"),
+        shop.cancel(made.id, owner="bob"),
+        anext(shop.orders.watch(made.id, "bob")),
+    ):
+        with pytest.raises(NotFound, match=words):
+            await call
+    assert await shop.orders.get(made.id, "ann") == made
+    async with aclosing(shop.orders.watch(made.id, "ann")) as states:
+        assert await anext(states) == made
+    assert await shop.cancel(made.id, owner="ann") == 2
+
+
+async def test_a_kept_reply_is_not_anothers(shop: Pipeline) -> None:
+    """Whoever repeats another's cancellation to the letter gets nothing."""
+    made = await shop.create(user="ann")
+    assert await shop.cancel(made.id, request_id="c1", owner="ann") == 2
+    with pytest.raises(NotFound):
+        await shop.cancel(made.id, request_id="c1", owner="bob")
+    assert await shop.cancel(made.id, request_id="c1", owner="ann") == 2
+
+
 async def test_pages_go_from_newest_to_oldest_without_gap_or_repetition(shop: Pipeline) -> None:
     """Orders that come meanwhile are newer than the first page, so they disturb none."""
     made = [(await shop.create(f"r{i}")).id for i in range(7)]

@@ -53,7 +53,7 @@ def recent() -> RecentChanges:
 
 async def _until_head(recent: RecentChanges, head: int) -> None:
     async with asyncio.timeout(5):
-        while recent.head != head or not recent.usable:  # noqa: ASYNC110 - nothing is told at the first look
+        while recent.head != head or not recent.usable:  # noqa: ASYNC110 - not every look is told
             await asyncio.sleep(0.001)
 
 
@@ -163,23 +163,36 @@ async def test_a_revision_is_reached_by_looking_at_once(log: _Log, recent: Recen
         log.gate.set()
 
 
+async def test_copies_can_be_used_from_the_beginning(log: _Log, recent: RecentChanges) -> None:
+    """The block begins when the log was looked at: until then all reads would go to the database."""
+    log.gate.clear()
+    asyncio.get_running_loop().call_later(0.05, log.gate.set)
+    async with Follower(log, recent, interval=_NEVER).following():
+        assert recent.usable
+    assert log.looks == 1
+
+
 async def test_the_proof_is_as_old_as_the_beginning_of_the_look(log: _Log, recent: RecentChanges) -> None:
     """A look that hung proves nothing about the time that it took."""
-    log.gate.clear()
-    async with Follower(log, recent, interval=_NEVER).following():
+    follower = Follower(log, recent, interval=_NEVER)
+    async with follower.following():
+        before = recent.seen_at
+        log.revision = 1
+        log.gate.clear()
+        follower.notice()
         await log.next_look()
         began = time.monotonic()
         await asyncio.sleep(0.05)
         log.gate.set()
-        await _until_head(recent, 0)
-        assert recent.seen_at <= began
+        await _until_head(recent, 1)
+        assert before < recent.seen_at <= began
 
 
 async def test_it_ends_with_its_block(log: _Log, recent: RecentChanges) -> None:
     """A look on its way comes to its end, and no task is left."""
-    log.gate.clear()
     following = Follower(log, recent, interval=0.03).following()
     await following.__aenter__()
+    log.gate.clear()
     await log.next_look()
     asyncio.get_running_loop().call_later(0.05, log.gate.set)
     await following.__aexit__(None, None, None)
