@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import cache, convergence, orders, overhead, pick, scale, tail
+from benchmarks import cache, convergence, gateway, orders, overhead, pick, scale, tail
 from benchmarks.report import Report
 
 RESULTS = Path(__file__).parent / "results"
@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scale": scale,
     "orders": orders,
     "cache": cache,
+    "gateway": gateway,
 }
 
 

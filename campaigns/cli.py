@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.report import Report
-from campaigns import catalog, checkout, freeze, kills, restarts
+from campaigns import catalog, checkout, freeze, kills, overload, restarts
 from shop_services.runtime.settings import CATALOG_CACHES
 
 
@@ -25,14 +25,14 @@ class Scenario(Protocol):
 
 
 SCENARIOS: dict[str, Scenario] = {"restarts": restarts, "kills": kills, "freeze": freeze}
-"""Those about calls; `checkout` is about orders and `catalog` about caches, with options of their own."""
+"""Those about calls; the others are about orders, caches and HTTP, with options of their own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scenario that the command line names. 0: all promises held; 1: one was missed; 2: misuse."""
     options = _parser().parse_args(arguments)
     if options.scenario is None:
-        scenarios = {**SCENARIOS, "checkout": checkout, "catalog": catalog}
+        scenarios = {**SCENARIOS, "checkout": checkout, "catalog": catalog, "overload": overload}
         width = max(map(len, scenarios))
         for name, scenario in scenarios.items():
             print(f"{name:{width}}  {_summary(scenario.__doc__)}")
@@ -65,6 +65,8 @@ def _play(options: argparse.Namespace, directory: Path) -> Coroutine[Any, Any, R
             seed=options.seed,
             tell=_tell,
         )
+    if options.scenario == "overload":
+        return overload.run(directory, seconds=options.seconds, seed=options.seed, tell=_tell)
     scenario = SCENARIOS[options.scenario]
     return scenario.run(directory, seconds=options.seconds, rate=options.rate, seed=options.seed)
 
@@ -109,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seconds", type=_positive, default=60.0, help="how long (default: %(default)g)")
     command.add_argument("--rate", type=_positive, default=200.0, help="reads a second, at most (default: %(default)g)")
     _add_place(command)
+    command = add("overload", overload.__doc__)
+    command.add_argument("--seconds", type=_positive, default=60.0, help="of too much (default: %(default)g)")
     return parser
 
 

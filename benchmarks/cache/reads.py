@@ -19,6 +19,7 @@ from shop_services.product.caches import Caches, caching
 from shop_services.product.domain import Product
 from shop_services.product.source import DatabaseReads
 from shop_services.product.usecases import Browsing
+from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.settings import Settings
 from shop_services.storage import Database
 
@@ -65,7 +66,9 @@ async def cached(settings: Settings, database: Database) -> AsyncIterator[Caches
     """The caches of a product service with these settings."""
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(grpc_registry.connect(settings.registry_url))
-        yield await stack.enter_async_context(caching(settings, registry, database))
+        yield await stack.enter_async_context(
+            caching(settings, registry, Authority.open(settings, "product"), database)
+        )
 
 
 async def compare(

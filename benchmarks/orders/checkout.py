@@ -31,7 +31,7 @@ from shop.user.v1 import user_pb2
 from shop.user.v1.user_pb2_grpc import UserServiceStub
 from shop_services.order import storage
 from shop_services.order.saga import Status
-from shop_services.runtime.outgoing import balanced_channel
+from shop_services.runtime.operator import operator_channel
 from shop_services.storage import Database
 
 PRODUCTS = 24
@@ -103,7 +103,7 @@ async def checkout(shop: Shop, rng: Random) -> AsyncIterator[Checkout]:
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(grpc_registry.connect(shop.settings.registry_url))
         user, product, order, payment = [
-            await stack.enter_async_context(balanced_channel(service, registry))
+            await stack.enter_async_context(operator_channel(service, registry, shop.settings))
             for service in ("user", "product", "order", "payment")
         ]
         orders = Database(shop.settings.database("order"), service="bench", pool=1)

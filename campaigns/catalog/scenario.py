@@ -19,7 +19,7 @@ from campaigns.catalog.scene import open_scene
 from campaigns.faults import Kind, break_things
 from shop_services.product import tables
 from shop_services.runtime.errors import Unavailable
-from shop_services.runtime.outgoing import balanced_channel
+from shop_services.runtime.operator import operator_channel
 from shop_services.storage import Database
 
 SETTLES_WITHIN = 30.0
@@ -49,7 +49,8 @@ async def run(
     """
     settings = {"mode": mode, "cache": cache, "database": database, "seconds": f"{seconds:g}", "seed": seed}
     async with open_scene(directory, mode=mode, cache=cache, database=database, report=lambda line: None) as scene:
-        async with balanced_channel("product", scene.registry) as channel, asyncio.TaskGroup() as tasks:
+        calling = operator_channel("product", scene.registry, scene.settings)
+        async with calling as channel, asyncio.TaskGroup() as tasks:
             clients, stop = Clients(channel, seed), asyncio.Event()
             await clients.fill()
             tell(f"the catalog is open; its logs are in {directory / 'logs'}")

@@ -90,7 +90,7 @@ async def open_scene(
         }
         supervisor = await stack.enter_async_context(Supervisor(report))
         registry = await stack.enter_async_context(grpc_registry.connect(etcd.url))
-        instances = await stack.enter_async_context(Instances(registry))
+        instances = await stack.enter_async_context(Instances(registry, Settings.from_environment(environment)))
         parts, alone = [], asyncio.Lock()
         for service in ("product",) if cache == "redis" else ("cache", "product"):
             for number in range(1, INSTANCES + 1):

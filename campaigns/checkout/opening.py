@@ -12,15 +12,16 @@ from shop.product.v1 import product_pb2
 from shop.product.v1.product_pb2_grpc import ProductServiceStub
 from shop.user.v1 import user_pb2
 from shop.user.v1.user_pb2_grpc import UserServiceStub
-from shop_services.runtime.outgoing import balanced_channel
+from shop_services.runtime.operator import operator_channel
+from shop_services.runtime.settings import Settings
 
 _TIMEOUT = 20.0
 _NANOS_PER_HUNDREDTH = 10_000_000
 
 
-async def open_accounts(registry: Registry) -> list[str]:
+async def open_accounts(registry: Registry, settings: Settings) -> list[str]:
     """The ids of the new users."""
-    async with balanced_channel("user", registry) as channel:
+    async with operator_channel("user", registry, settings) as channel:
         stub = UserServiceStub(channel)
         users = []
         for number in range(USERS):
@@ -33,9 +34,9 @@ async def open_accounts(registry: Registry) -> list[str]:
         return users
 
 
-async def fill_catalog(registry: Registry, products: Sequence[Product]) -> list[str]:
+async def fill_catalog(registry: Registry, settings: Settings, products: Sequence[Product]) -> list[str]:
     """The ids of the new products."""
-    async with balanced_channel("product", registry) as channel:
+    async with operator_channel("product", registry, settings) as channel:
         stub = ProductServiceStub(channel)
         ids = []
         for number, product in enumerate(products):

@@ -22,7 +22,7 @@ from campaigns.checkout.streams import dead_letters
 from campaigns.checkout.tables import open_tables
 from campaigns.checkout.telling import Campaign, told
 from campaigns.faults import break_things
-from shop_services.runtime.outgoing import balanced_channel
+from shop_services.runtime.operator import operator_channel
 
 SETTLES_WITHIN = 180.0
 """Seconds from the last fault until all is done: more than an order may take until it times out."""
@@ -54,11 +54,12 @@ async def run(
             deaths[f"{death['name']} {death['how']}"] += 1
 
     async with open_scene(directory, database, Random(f"{seed}/cut"), ended) as scene, open_tables(scene) as tables:
-        users = await open_accounts(scene.registry)
-        products = await fill_catalog(scene.registry, plan.products)
+        users = await open_accounts(scene.registry, scene.settings)
+        products = await fill_catalog(scene.registry, scene.settings, plan.products)
         tell(f"the shop is open; its logs are in {directory / 'logs'}")
         began = time.monotonic()
-        async with balanced_channel("order", scene.registry) as channel, asyncio.TaskGroup() as tasks:
+        calling = operator_channel("order", scene.registry, scene.settings)
+        async with calling as channel, asyncio.TaskGroup() as tasks:
             stop = asyncio.Event()
             breaking = tasks.create_task(break_things(scene.victims, Random(f"{seed}/faults"), stop, tell))
             with suppress(TimeoutError):

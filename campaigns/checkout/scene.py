@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -103,10 +104,11 @@ async def open_scene(
                 parts.append(Part(role.name, part.address, part.program))
                 victims.append(Process(supervisor.start(part.program), role.weights))
         registry = await stack.enter_async_context(grpc_registry.connect(etcd.url))
-        async with Instances(registry) as instances:
+        settings = Settings.from_environment(environment)
+        async with Instances(registry, settings) as instances:
             await wait_ready(parts, instances.serve, seconds=READY_WITHIN)
-            await wait_ready([mail], answers, seconds=READY_WITHIN)
-        yield Scene(registry, Settings.from_environment(environment), directory / "data/mail", victims)
+            await wait_ready([mail], partial(answers, settings=settings), seconds=READY_WITHIN)
+        yield Scene(registry, settings, directory / "data/mail", victims)
 
 
 async def _database(stack: AsyncExitStack, name: str, directory: Path, victims: list[Victim], rng: Random) -> str:

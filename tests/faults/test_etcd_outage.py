@@ -20,6 +20,7 @@ from grpc_registry import Instance, Snapshot
 from shop.product.v1 import product_pb2
 from shop.product.v1.product_pb2_grpc import ProductServiceStub
 from shop_services.launch import tether
+from shop_services.runtime.retrying import service_config
 from tests.e2e.processes import listener
 from tests.e2e.running_shop import BIN, ENVIRONMENT, RunningShop
 from tests.servers import Etcd, free_port
@@ -99,7 +100,10 @@ async def test_an_outage_of_etcd_is_noticed_by_nobody(
     order = {"userId": user["id"], "items": [{"productId": product["id"], "quantity": 1}]}
     shoppers = Shoppers()
 
-    async with grpc_registry.connect(etcd.url) as registry, Channel("product", registry) as channel:
+    async with (
+        grpc_registry.connect(etcd.url) as registry,
+        Channel("product", registry, service_config=service_config()) as channel,  # as those of the shop's services
+    ):
         async with aclosing(registry.watch_all()) as watch:
             before = await until(watch, lambda snapshot: draining.address in addresses(snapshot), seconds=20)
             stub = ProductServiceStub(channel)

@@ -44,6 +44,19 @@ COLUMNS = {
         ("database", "cache", "reads a second", "÷ off"),
         ("processes", "reads", "loads", "most loads of a process", "ms until all had it"),
     ],
+    "gateway": [
+        ("connections", "gateway ÷ gRPC", "gateway ÷ Envoy", "gateway", "Envoy", "gRPC"),
+        ("connections", "time", "gateway ÷ gRPC", "gateway ÷ Envoy", "gateway", "Envoy", "gRPC"),
+        (
+            "connections",
+            "gateway ÷ Envoy",
+            "gateway",
+            "Envoy",
+            "services, by gateway",
+            "services, by Envoy",
+            "services, by gRPC",
+        ),
+    ],
 }
 
 

@@ -1,0 +1,36 @@
+"""What is promised of overload is judged by what the crowd found."""
+
+from __future__ import annotations
+
+import math
+
+from campaigns.overload.generator import Slice
+from campaigns.overload.scenario import Step, recovery
+
+GOOD = Slice(asked=10, took=[0.01] * 10)
+REFUSED = Slice(asked=10, refused=1, took=[0.01] * 9)
+LATE = Slice(asked=10, took=[0.01] * 9 + [0.9])
+FAILED = Slice(asked=10, failed=10)
+
+
+def test_a_step_sums_up_its_slices() -> None:
+    """Rates are by second, latencies those of all answers."""
+    step = Step.of(20.0, [GOOD, REFUSED, FAILED, GOOD], cpu=1.0)
+    assert (step.seconds, step.asked, step.answered, step.refused, step.failed) == (2.0, 40, 29, 1, 10)
+    assert step.goodput == 14.5
+    assert (step.p50, step.p99) == (0.01, 0.01)
+
+
+def test_a_step_keeps_up_if_nearly_all_is_answered_in_time() -> None:
+    """Refusals and lateness both are a miss; so is no answer at all."""
+    assert Step.of(20.0, [GOOD] * 4, cpu=0).keeps_up
+    assert not Step.of(20.0, [GOOD, REFUSED] * 2, cpu=0).keeps_up
+    assert not Step.of(20.0, [GOOD, LATE] * 2, cpu=0).keeps_up
+    assert not Step.of(20.0, [FAILED], cpu=0).keeps_up
+
+
+def test_recovery_is_when_all_is_well_and_stays_so() -> None:
+    """Two good seconds count; one good slice among bad ones does not."""
+    assert recovery([GOOD] * 8) == 0
+    assert recovery([REFUSED, GOOD, LATE, *[GOOD] * 5]) == 1.5
+    assert math.isinf(recovery([GOOD, FAILED, GOOD, GOOD, REFUSED, GOOD, GOOD, GOOD]))
