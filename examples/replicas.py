@@ -43,6 +43,24 @@ class Replica(health_pb2_grpc.HealthServicer):
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
 
+class Mortal:
+    """Keeps its server's death to itself, as a machine that loses its power does; a real program has no use for it.
+
+    `serving` would notice that the server was stopped, and take it out of the registry.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._mortal = server
+
+    async def start(self) -> None:
+        """Take calls."""
+        await self._mortal.start()
+
+    async def stop(self, grace: float | None) -> None:
+        """Take none any more."""
+        await self._mortal.stop(grace)
+
+
 @asynccontextmanager
 async def replicas(
     registry: Registry,
@@ -66,7 +84,7 @@ async def _replica(
     port = server.add_secure_port(address, tls.server_credentials()) if tls else server.add_insecure_port(address)
     instance = Instance("demo", f"127.0.0.1:{port}", id=name, **details)
     # A program with one server leaves `signals` as it is, and is drained by SIGTERM.
-    serving = grpc_registry.serving(server, registry, instance, propagation_delay=0.1, grace=1, signals=())
+    serving = grpc_registry.serving(Mortal(server), registry, instance, propagation_delay=0.1, grace=1, signals=())
     async with serving as replica.lifecycle:
         await replica.lifecycle.registrations[0].wait_registered()
         yield replica

@@ -21,7 +21,9 @@ class Shopper:
         name = f"u{uuid4().hex[:12]}"
         self.address = f"{name}@shop.example"
         account = {"email": self.address, "username": name, "password": "correct horse"}
-        self.user: dict[str, Any] = shop.http("POST", "/v1/users", account)["user"]
+        self.user: dict[str, Any] = shop.http("POST", "/v1/users", account, token="")["user"]
+        login = shop.http("POST", "/v1/users:login", {"login": name, "password": "correct horse"}, token="")
+        self.token = str(login["tokens"]["accessToken"])
         price = {"currencyCode": "EUR", "units": "12", "nanos": 500000000}
         new = {"sku": name, "name": "Kettle", "category": "e2e", "price": price, "initialStock": str(stock)}
         self.product: dict[str, Any] = shop.http("POST", "/v1/products", new)["product"]
@@ -30,10 +32,10 @@ class Shopper:
         """Order; returns the order's id."""
         items = [{"productId": self.product["id"], "quantity": quantity}]
         wanted = {"requestId": uuid4().hex, "userId": self.user["id"], "items": items, "paymentMethod": card}
-        return str(self.shop.http("POST", "/v1/orders", wanted)["order"]["id"])
+        return str(self.shop.http("POST", "/v1/orders", wanted, token=self.token)["order"]["id"])
 
     def order(self, order_id: str) -> dict[str, Any]:
-        return dict(self.shop.http("GET", f"/v1/orders/{order_id}")["order"])
+        return dict(self.shop.http("GET", f"/v1/orders/{order_id}", token=self.token)["order"])
 
     def sees(self, order_id: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
         """The order, as soon as it has one of `statuses`."""

@@ -32,10 +32,15 @@ def alive(pids: Iterable[int], *, seconds: float = 0) -> set[int]:
 
 
 def listener(address: str) -> int:
-    """The pid of the process that listens on `host:port`."""
-    match = re.search(r"\(pid (\d+)\)$", holder(int(address.rpartition(":")[2])))
-    assert match, f"nobody listens on {address}"
-    return int(match[1])
+    """The pid of the process that listens on `host:port`.
+
+    It is looked for several times: the kernel's table skips lines while other connections come and go.
+    """
+    for _ in range(20):
+        if match := re.search(r"\(pid (\d+)\)$", holder(int(address.rpartition(":")[2]))):
+            return int(match[1])
+        time.sleep(0.05)
+    raise AssertionError(f"nobody listens on {address}")
 
 
 def _parent(entry: Path) -> int | None:

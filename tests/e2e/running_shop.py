@@ -17,6 +17,9 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from shop_services.launch import tether
+from shop_services.runtime.operator import operator_token
+from shop_services.runtime.settings import Settings
+from shop_services.runtime.tls import OPERATOR, registry_url
 from tests.e2e.processes import descendants
 
 BIN = Path(sysconfig.get_path("scripts"))
@@ -121,12 +124,20 @@ class RunningShop:
 
     # A user's tools
 
-    def http(self, method: str, path: str, body: object = None, *, status: int = 200) -> Any:
-        """The JSON that the gateway answers; fails if the status is another."""
+    def token(self) -> str:
+        """What `shop token` prints on this machine: an access token of the operator."""
+        return operator_token(Settings(data=self.data))
+
+    def http(self, method: str, path: str, body: object = None, *, status: int = 200, token: str | None = None) -> Any:
+        """The JSON that the gateway answers to the operator, or to who has `token` ("": nobody).
+
+        Fails if the status is another.
+        """
         data = None if body is None else json.dumps(body).encode()
-        request = Request(  # noqa: S310 - the gateway's URL is http
-            self.gateway + path, data, {"content-type": "application/json"}, method=method
-        )
+        token = self.token() if token is None else token
+        named = {"authorization": f"Bearer {token}"} if token else {}
+        headers = {"content-type": "application/json", **named}
+        request = Request(self.gateway + path, data, headers, method=method)  # noqa: S310 - the gateway's URL is http
         try:
             with urlopen(request, timeout=20) as response:  # noqa: S310
                 code, text = response.status, response.read()
@@ -144,7 +155,11 @@ class RunningShop:
             return False
 
     def meshctl(self, *arguments: str) -> str:
-        return self.run("meshctl", "--registry", self.registry, *arguments)
+        url = self.registry
+        if url.startswith("etcds://"):
+            settings = Settings(registry_url=url, nats_url="memory://", tls_dir=self.data / "tls")
+            url = registry_url(settings, OPERATOR)
+        return self.run("meshctl", "--registry", url, *arguments)
 
     def instances(self, service: str | None = None) -> list[dict[str, Any]]:
         """What `meshctl ls -o json` prints."""
@@ -159,7 +174,10 @@ class RunningShop:
         return list(json.loads(listed))
 
     def grpcurl(self, *arguments: str) -> str:
-        return self.run("grpcurl", "-plaintext", "-max-time", "20", *arguments)
+        return self.run("grpcurl", "-plaintext", "-max-time", "20", *self._as_operator(), *arguments)
+
+    def _as_operator(self) -> list[str]:
+        return ["-H", f"authorization: Bearer {self.token()}"]
 
     def run(self, program: str, *arguments: str) -> str:
         """What a program prints; fails, with what it says, unless it exits with 0."""
@@ -169,10 +187,19 @@ class RunningShop:
         assert result.returncode == 0, f"{program} {' '.join(arguments)}: {result.stderr or result.stdout}"
         return result.stdout
 
+    def run_line(self, line: str) -> str:
+        """What a line of a shell prints, with the shop's commands on the path; fails unless it exits with 0."""
+        variables = {**ENVIRONMENT, "PATH": f"{BIN}:{ENVIRONMENT['PATH']}"}
+        result = subprocess.run(
+            ["/bin/sh", "-c", line], env=variables, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert result.returncode == 0, f"{line}: {result.stderr or result.stdout}"
+        return result.stdout
+
     @contextmanager
     def streaming(self, *arguments: str) -> Iterator[Iterator[Any]]:
         """A `grpcurl` that goes on: gives the messages that it prints, as they come."""
-        command = [str(BIN / "grpcurl"), "-plaintext", "-max-time", "60", *arguments]
+        command = [str(BIN / "grpcurl"), "-plaintext", "-max-time", "60", *self._as_operator(), *arguments]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT
         ) as process:

@@ -16,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import grpc_registry
 from shop_services.caching.ring import ring_channel
 from shop_services.caching.service import ServiceCache
+from shop_services.runtime.operator import operator_credentials
+from shop_services.runtime.settings import Settings
 from tests.e2e.running_shop import BIN, ENVIRONMENT
 from tests.servers import Etcd, free_port
 from tests.servers.service import ServiceProcess
@@ -27,7 +29,14 @@ class Caches:
     def __init__(self, url: str, directory: Path, **environment: str) -> None:
         self.url = url
         self.ports = [free_port(), free_port()]
-        variables = {"REGISTRY_URL": url, "SHOP_LEASE_TTL": "60", "SHOP_CACHE_NAMESPACES": "n=lru;few=fifo,entries=10"}
+        self.settings = Settings(data=directory)
+        self.credentials = operator_credentials(self.settings)
+        variables = {
+            "REGISTRY_URL": url,
+            "SHOP_DATA": str(directory),
+            "SHOP_LEASE_TTL": "60",
+            "SHOP_CACHE_NAMESPACES": "n=lru;few=fifo,entries=10",
+        }
         self.processes = []
         for port in self.ports:
             own = {**ENVIRONMENT, **variables, "SHOP_METRICS_PORT": str(port), **environment}
@@ -37,7 +46,7 @@ class Caches:
     def stats(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """What `shop cache stats` does."""
         command = [str(BIN / "shop"), "cache", "stats", *arguments]
-        environment = {**ENVIRONMENT, "REGISTRY_URL": self.url}
+        environment = {**ENVIRONMENT, "REGISTRY_URL": self.url, "SHOP_DATA": str(self.settings.data)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     def metrics(self, number: int) -> dict[tuple[str, str], float]:
@@ -55,7 +64,7 @@ class Caches:
         ):
             while len(channel.instances) < 2:  # noqa: ASYNC110 - nothing to await
                 await asyncio.sleep(0.01)
-            cache = ServiceCache(channel, "n", timeout=10)
+            cache = ServiceCache(channel, "n", timeout=10, credentials=self.credentials)
             await cache.multi_set([(str(number), number) for number in range(200)])
             await cache.multi_get([str(number) for number in range(300)])
             await cache.multi_set([(str(number), number) for number in range(100)], namespace="few")

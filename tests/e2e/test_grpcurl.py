@@ -119,7 +119,11 @@ def users(client: Client) -> None:
     user = client(f"{rpc}CreateUser", email=f"{name}@shop.example", username=name, password=password)["user"]
     assert user["username"] == name
     assert client(f"{rpc}GetUser", user_id=user["id"])["user"] == user
-    assert client(f"{rpc}Login", login=name, password=password)["user"]["id"] == user["id"]
+    login = client(f"{rpc}Login", login=name, password=password)
+    assert login["user"]["id"] == user["id"]
+    tokens = client(f"{rpc}RefreshTokens", refresh_token=login["tokens"]["refreshToken"])["tokens"]
+    assert tokens["refreshToken"] != login["tokens"]["refreshToken"]
+    assert client(f"{rpc}Logout", refresh_token=tokens["refreshToken"]) == {}
     change = {"id": user["id"], "display_name": "Grace", "etag": user["etag"]}
     assert client(f"{rpc}UpdateUser", user=change, update_mask=mask("display_name"))["user"]["displayName"] == "Grace"
     assert any(listed["id"] == user["id"] for listed in client(f"{rpc}ListUsers", page_size=1000)["users"])
@@ -168,7 +172,6 @@ def orders(client: Client, product: dict[str, Any]) -> None:
         "request_id": uuid4().hex,
         "user_id": user["user"]["id"],
         "items": [{"product_id": product["id"], "quantity": "2"}],
-        "payment_method": SLOW_CARD,  # so that it can be cancelled
     }
     order = client(f"{rpc}CreateOrder", **wanted)["order"]
     assert order["total"] == {"currencyCode": "EUR", "units": "25"}
@@ -176,6 +179,8 @@ def orders(client: Client, product: dict[str, Any]) -> None:
     seen = client(f"{rpc}GetOrder", order_id=order["id"])["order"]
     assert (seen["items"], seen["history"][0]["status"]) == (order["items"], "ORDER_STATUS_PENDING")
     assert [o["id"] for o in client(f"{rpc}ListOrders", user_id=order["userId"])["orders"]] == [order["id"]]
+    slow = {**wanted, "request_id": uuid4().hex, "payment_method": SLOW_CARD}  # so that it can be cancelled
+    order = client(f"{rpc}CreateOrder", **slow)["order"]
     cancelled = client(f"{rpc}CancelOrder", order_id=order["id"], reason="no reason")["order"]
     assert cancelled["status"] == "ORDER_STATUS_CANCELLED"
 

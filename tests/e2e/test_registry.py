@@ -6,17 +6,20 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import time
 
 import grpc
+import pytest
 
 import grpc_registry
 from grpc_balancer import Channel
 from shop.product.v1 import product_pb2
 from shop.product.v1.product_pb2_grpc import ProductServiceStub
+from shop_services.launch.commands import SERVICES
 from shop_services.runtime.retrying import service_config
 from tests.e2e.processes import listener
-from tests.e2e.running_shop import RunningShop
+from tests.e2e.running_shop import BIN, ENVIRONMENT, RunningShop
 
 TTL = 3
 
@@ -37,6 +40,21 @@ def test_etcd_shows_instances_under_leases(shop: RunningShop) -> None:
     assert len(set(leases)) == len(leases)
     alive = json.loads(shop.etcdctl("lease", "timetolive", f"{leases[0]:x}", "-w", "json"))
     assert alive["granted-ttl"] == TTL
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_whose_port_is_taken_ends(shop: RunningShop, service: str) -> None:
+    """With 2 and a line that names the variable, whatever it had begun to connect to; nobody is registered by it."""
+    before = shop.instances(service)
+    port = before[0]["address"].rpartition(":")[2]
+    variables = {"REGISTRY_URL": shop.registry, "NATS_URL": shop.bus, "SHOP_DATA": str(shop.data), "SHOP_PORT": port}
+    command = [str(BIN / "shop"), "serve", service]
+    ended = subprocess.run(
+        command, env={**ENVIRONMENT, **variables}, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 2
+    assert f"SHOP_PORT: cannot bind 127.0.0.1:{port}" in ended.stderr
+    assert shop.instances(service) == before
 
 
 def test_meshctl_changes_a_weight_in_place(shop: RunningShop) -> None:
