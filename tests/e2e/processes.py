@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 from shop_services.launch.ports import holder
@@ -41,6 +44,18 @@ def listener(address: str) -> int:
             return int(match[1])
         time.sleep(0.05)
     raise AssertionError(f"nobody listens on {address}")
+
+
+@contextmanager
+def frozen(*pids: int) -> Generator[None, None, None]:
+    """Nothing of these processes runs in the block (SIGSTOP); their connections stay open."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def _parent(entry: Path) -> int | None:

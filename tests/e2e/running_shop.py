@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,7 +17,10 @@ from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import nats
+
 from shop_services.launch import tether
+from shop_services.messaging.jetstream.streams import stream_name
 from shop_services.runtime.operator import operator_token
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.tls import OPERATOR, registry_url
@@ -118,6 +122,21 @@ class RunningShop:
     def bus(self) -> str:
         return self._ready().split()[3]
 
+    def sees_message_handled(self, topic: str, seconds: float = 30) -> None:
+        """Return as soon as a worker of `topic` has a message that it has not acknowledged."""
+
+        async def look() -> None:
+            connection = await nats.connect(self.bus, connect_timeout=5)
+            try:
+                async with asyncio.timeout(seconds):
+                    info = connection.jetstream().consumer_info
+                    while not (await info(stream_name(topic), topic)).num_ack_pending:  # noqa: ASYNC110 - a server
+                        await asyncio.sleep(0.05)
+            finally:
+                await connection.close()
+
+        asyncio.run(look())
+
     def _ready(self) -> str:
         (line,) = (line for line in self.output() if line.startswith("ready:"))
         return line
@@ -164,6 +183,14 @@ class RunningShop:
     def instances(self, service: str | None = None) -> list[dict[str, Any]]:
         """What `meshctl ls -o json` prints."""
         return list(json.loads(self.meshctl("ls", *([service] if service else []), "-o", "json")))
+
+    def successor(self, of: dict[str, Any], seconds: float = 30) -> dict[str, Any]:
+        """The one instance beside `of` in the service of that, as soon as there is one."""
+        deadline = time.monotonic() + seconds
+        while not (found := [i for i in self.instances(of["service"]) if i["id"] != of["id"]]):
+            assert time.monotonic() < deadline, f"none but {of} is listed"
+        (instance,) = found
+        return instance
 
     def etcdctl(self, *arguments: str) -> str:
         return self.run("etcdctl", f"--endpoints={self.registry.removeprefix('etcd://')}", *arguments)
