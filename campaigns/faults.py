@@ -88,6 +88,8 @@ async def break_things(
                     await stop.wait()
                 break
             except TimeoutError:
+                if stop.is_set():  # both at once, as where this process stood still
+                    break
                 tell(f"{loop.time() - began:6.1f} s  {fault}")
                 sufferings.create_task(carry_out(fault))
     return done

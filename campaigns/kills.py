@@ -24,6 +24,7 @@ from benchmarks.report import Promise, Report, Table
 from campaigns.server import ONCE, REPEATABLE, Journal, Server
 from campaigns.stage import Stage, stage
 from campaigns.traffic import Call, Work, by_method, by_server, told, traffic
+from grpc_balancer import Channel
 
 SERVICE_CONFIG: dict[str, Any] = {
     "methodConfig": [
@@ -43,13 +44,15 @@ SERVICE_CONFIG: dict[str, Any] = {
 _LEAST_WORK, _MOST_WORK = 0.005, 0.050
 _MEAN_PAUSE = 2.0
 _LEAST_AWAY, _MOST_AWAY = 0.1, 3.0
-_NOTICED = 0.5
-"""Seconds after a kill by which the client knows of it, on a busy machine: the kernel closes the connection at once."""
+_LOOKS, _PAUSE = 50, 0.01
+"""How often it is looked whether the client knows of a kill, since the kernel closes the connection at once, and the
+seconds in between. It is looks that count: while the client does not run it cannot know."""
+_CONNECTED_WITHIN = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """An instance that was killed between the two moments."""
+    """An instance that was killed after the first of two moments; at the second the client knew, or should have."""
 
     id: str
     before: float
@@ -115,7 +118,7 @@ def may_have_been_sent(call: Call, kills: Sequence[Kill], journals: Mapping[str,
         return False
     if not call.failure.startswith("UNAVAILABLE") or "no endpoint" in call.failure:
         return False
-    return any(call.began <= kill.after + _NOTICED and call.ended >= kill.before for kill in kills)
+    return any(call.began <= kill.after and call.ended >= kill.before for kill in kills)
 
 
 async def _kill_at_random(scene: Stage, rng: Random, seconds: float) -> list[Kill]:
@@ -126,7 +129,9 @@ async def _kill_at_random(scene: Stage, rng: Random, seconds: float) -> list[Kil
         async def come_back(server: Server, pause: float) -> None:
             await asyncio.sleep(pause)
             await scene.start(server)
-            await asyncio.sleep(_NOTICED)  # for the client to connect, so that there is one left after the next kill
+            async with asyncio.timeout(_CONNECTED_WITHIN):  # so that there is one left after the next kill
+                while not _is_candidate(scene.channel, server.id):  # noqa: ASYNC110 - nothing to await
+                    await asyncio.sleep(_PAUSE)
             up.append(server)
 
         while loop.time() < until:
@@ -137,6 +142,15 @@ async def _kill_at_random(scene: Stage, rng: Random, seconds: float) -> list[Kil
                 up.remove(victim)
                 before = loop.time()
                 victim.kill()
+                for _ in range(_LOOKS):
+                    if not _is_candidate(scene.channel, victim.id):
+                        break
+                    await asyncio.sleep(_PAUSE)
                 kills.append(Kill(victim.id, before, loop.time()))
                 returns.create_task(come_back(victim, pause))
     return kills
+
+
+def _is_candidate(channel: Channel, instance_id: str) -> bool:
+    """Whether calls may be sent there."""
+    return any(one.instance.id == instance_id for one in channel.explain().candidates)

@@ -52,11 +52,11 @@ async def run(directory: Path, *, seconds: float, rate: float, seed: int) -> Rep
 
 
 async def _restart_in_turn(scene: Stage, until: float) -> tuple[Counter[str], list[int]]:
-    """How often each server was restarted, and the exit codes."""
+    """How often each server was restarted, and the exit codes. Each has its turn, however long that takes."""
     restarts, codes = Counter[str](), list[int]()
     loop = asyncio.get_running_loop()
     for server in cycle(scene.servers):
-        if loop.time() >= until:
+        if loop.time() >= until and len(restarts) == len(scene.servers):
             return restarts, codes
         codes.append(await asyncio.to_thread(server.terminate))
         await scene.start(server)

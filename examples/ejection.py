@@ -16,7 +16,7 @@ from grpc_balancer import Channel, OutlierDetection
 logging.basicConfig(format="log: %(message)s", stream=sys.stdout)
 
 # By default an ejection lasts 30 s, the next one 60 s, and so on, and ends are looked for every 10 s.
-DETECTION = OutlierDetection(consecutive_failures=5, base_ejection_time=1.5, interval=0.1)
+DETECTION = OutlierDetection(consecutive_failures=5, base_ejection_time=5, interval=0.1)
 
 
 async def main(url: str = "memory://") -> None:

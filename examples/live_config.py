@@ -34,8 +34,8 @@ async def main(url: str = "memory://") -> None:
             server.delay = 0.5
         print(f"{channel.explain().policy}: answered by {await ask(stub)}")
 
-        begun = asyncio.get_running_loop().time()
         await registry.set_config("demo", json.dumps(CONFIG))
+        begun = asyncio.get_running_loop().time()
         await in_force(channel, "round_robin")
         within = asyncio.get_running_loop().time() - begun < 1
         print(f"{channel.explain().policy}: in force within a second: {within}")

@@ -92,14 +92,14 @@ async def _replica(
 
 async def connected(channel: Channel, number: int) -> None:
     """Return once that many endpoints can be picked. For the examples: a call waits for the first one by itself."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(channel.explain().candidates) != number:
             await asyncio.sleep(0.01)
 
 
 async def ask(stub: Any, **options: Any) -> str:
     """Make one call; the name of the replica that answered."""
-    call = stub.Check(REQUEST, **{"timeout": 5, **options})
+    call = stub.Check(REQUEST, **{"timeout": 10, **options})
     await call
     return str(dict(await call.trailing_metadata())["replica"])
 

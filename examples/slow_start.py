@@ -11,7 +11,7 @@ from replicas import ask, connected, replicas, tally
 import grpc_registry
 from grpc_balancer import Channel
 
-WINDOW = 1.5  # seconds; by default 10
+WINDOW = 3  # seconds; by default 10
 
 
 async def main(url: str = "memory://") -> None:

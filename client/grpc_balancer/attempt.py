@@ -111,11 +111,16 @@ class Attempt(Handle):
 
     def _outcome(self, code: StatusCode | None, details: str, native: Any, took: float) -> Outcome:
         outcome = outcome_of(code, details)
-        if code is StatusCode.DEADLINE_EXCEEDED and took < HASTE:
+        if code is StatusCode.DEADLINE_EXCEEDED and self._had(took) < HASTE:
             return Outcome.UNKNOWN
         if outcome is Outcome.FAILED and (said := pushback_of(native)) is not None and said is not NEVER:
             return Outcome.BUSY  # else the more there is to do for all, the fewer of them would do it
         return self.lost if outcome is Outcome.UNKNOWN and self.lost is not None else outcome
+
+    def _had(self, took: float) -> float:
+        """Seconds until its deadline; a caller who is busy hears of that late, and then it took longer."""
+        deadline = None if self.call is None else self.call.deadline
+        return took if deadline is None else min(took, deadline - self.started)
 
     def _elapsed(self, elapsed: float) -> float | None:
         return elapsed
@@ -145,7 +150,8 @@ class WeakAttempt(StreamAttempt):
 
     @property
     def call(self) -> Any:
-        return None if self._call is None else self._call()
+        held = self._call
+        return held() if isinstance(held, weakref.ref) else held
 
     def on_done(self, native: Any) -> None:
         self._call = self.call

@@ -119,6 +119,11 @@ class Attempts:
     def method(self) -> str:
         return self._route[1]
 
+    @property
+    def deadline(self) -> float | None:
+        """By the dispatcher's clock."""
+        return self._deadline
+
     def time_remaining(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - self._dispatcher.clock())
 

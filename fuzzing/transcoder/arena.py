@@ -6,8 +6,8 @@ import asyncio
 import resource
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -19,6 +19,9 @@ from fuzzing.transcoder.request import Request
 
 HANGS_AFTER = 30.0
 """Seconds, of the CPU or of waiting for nothing, after which a request has no answer. Most take 0.0002."""
+
+_AFTERWARDS = 1.0
+"""Seconds more for a request without an answer: all of this process may have stood still before."""
 
 _TURNS = 10
 """How many turns of the event loop the tasks that a request began may take to end after it."""
@@ -109,13 +112,25 @@ class Arena:
             _note(message, outcome)
 
         try:
-            async with asyncio.timeout(HANGS_AFTER):
+            async with _waiting(HANGS_AFTER):
                 await self._app(request.scope(), receive, send)
         except TimeoutError as error:
             outcome.hangs, outcome.error = True, error
         except (Exception, asyncio.CancelledError) as error:
             outcome.error = error
         outcome.left = await _left_behind()
+
+
+@asynccontextmanager
+async def _waiting(seconds: float) -> AsyncIterator[None]:
+    """Raise `TimeoutError` in the block after `seconds`, and some that begin only then."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        late = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + _AFTERWARDS))
+        try:
+            yield
+        finally:
+            late.cancel()
 
 
 def _note(message: Message, outcome: Outcome) -> None:

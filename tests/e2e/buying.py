@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+from tests.e2e.processes import frozen, listener
 from tests.e2e.running_shop import RunningShop
 
 FINAL = {"FULFILLED", "FAILED", "CANCELLED"}
@@ -67,6 +70,14 @@ class Shopper:
             time.sleep(0.1)
         assert len(found) == count
         return found
+
+
+@contextmanager
+def uncharged(shop: RunningShop) -> Generator[None, None, None]:
+    """No card is charged in the block, however long it takes, since who would is frozen: an order can be cancelled."""
+    (worker,) = shop.instances("payments-worker")
+    with frozen(listener(worker["address"])):
+        yield
 
 
 def status(order: dict[str, Any]) -> str:

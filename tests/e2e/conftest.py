@@ -9,11 +9,14 @@ import pytest
 
 from tests.e2e.running_shop import RunningShop
 
+LEASE_TTL = 30
+"""Seconds, ten times the default: nobody leaves the registry because the machine was busy, or we froze him."""
+
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
     """A shop for all tests that leave it as they found it: every service with two instances or more."""
-    shop = RunningShop(tmp_path_factory.mktemp("shop") / "data")
+    shop = RunningShop(tmp_path_factory.mktemp("shop") / "data", SHOP_LEASE_TTL=str(LEASE_TTL))
     try:
         yield shop.start()
     finally:

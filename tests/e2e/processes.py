@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shop_services.launch.ports import holder
@@ -48,14 +48,15 @@ def listener(address: str) -> int:
 
 @contextmanager
 def frozen(*pids: int) -> Generator[None, None, None]:
-    """Nothing of these processes runs in the block (SIGSTOP); their connections stay open."""
+    """Nothing of these processes runs in the block (SIGSTOP); their connections stay open. They may be killed in it."""
     try:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         yield
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def _parent(entry: Path) -> int | None:

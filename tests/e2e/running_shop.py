@@ -105,7 +105,8 @@ class RunningShop:
     # What it said
 
     def output(self) -> list[str]:
-        return self._out.read_text().splitlines()
+        """The lines that it has printed to their end."""
+        return self._out.read_text().rpartition("\n")[0].splitlines()
 
     def errors(self) -> str:
         return self._err.read_text()
@@ -168,7 +169,7 @@ class RunningShop:
     def answers(self, url: str) -> bool:
         """Whether a GET of `url` is answered with 200."""
         try:
-            with urlopen(url, timeout=2) as response:  # noqa: S310 - ours, on the loopback
+            with urlopen(url, timeout=20) as response:  # noqa: S310 - ours, on the loopback
                 return bool(response.status == 200)
         except OSError:
             return False

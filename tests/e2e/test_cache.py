@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from shop_services.runtime.settings import Settings
 from tests.e2e.running_shop import BIN, ENVIRONMENT
 from tests.servers import Etcd, free_port
 from tests.servers.service import ServiceProcess
+from tests.watching import until
 
 
 class Caches:
@@ -42,6 +44,15 @@ class Caches:
             own = {**ENVIRONMENT, **variables, "SHOP_METRICS_PORT": str(port), **environment}
             (directory / str(port)).mkdir()
             self.processes.append(ServiceProcess("cache", directory / str(port), own))
+
+    async def registered(self) -> None:
+        """Return when both are: a process says that it listens before that."""
+        async with (
+            asyncio.timeout(30),
+            grpc_registry.connect(self.url) as registry,
+            aclosing(registry.watch("cache")) as watch,
+        ):
+            await until(watch, lambda known: len(known.instances) == len(self.processes), seconds=30)
 
     def stats(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """What `shop cache stats` does."""
@@ -76,6 +87,7 @@ def caches(shared_etcd: Etcd, tmp_path: Path) -> Iterator[Caches]:
     try:
         for process in caches.processes:
             process.start()
+        asyncio.run(caches.registered())
         yield caches
     finally:
         for process in caches.processes:

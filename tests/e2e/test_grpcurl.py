@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from shop_services.messaging.bus import TOPICS
-from tests.e2e.buying import SLOW_CARD, status
+from tests.e2e.buying import status, uncharged
 from tests.e2e.running_shop import RunningShop
 
 SERVICES = {
@@ -179,9 +179,9 @@ def orders(client: Client, product: dict[str, Any]) -> None:
     seen = client(f"{rpc}GetOrder", order_id=order["id"])["order"]
     assert (seen["items"], seen["history"][0]["status"]) == (order["items"], "ORDER_STATUS_PENDING")
     assert [o["id"] for o in client(f"{rpc}ListOrders", user_id=order["userId"])["orders"]] == [order["id"]]
-    slow = {**wanted, "request_id": uuid4().hex, "payment_method": SLOW_CARD}  # so that it can be cancelled
-    order = client(f"{rpc}CreateOrder", **slow)["order"]
-    cancelled = client(f"{rpc}CancelOrder", order_id=order["id"], reason="no reason")["order"]
+    with uncharged(client.shop):
+        order = client(f"{rpc}CreateOrder", **{**wanted, "request_id": uuid4().hex})["order"]
+        cancelled = client(f"{rpc}CancelOrder", order_id=order["id"], reason="no reason")["order"]
     assert cancelled["status"] == "ORDER_STATUS_CANCELLED"
 
 
@@ -260,12 +260,13 @@ def test_a_watched_order_ends_with_its_stream(client: Client) -> None:
         "shop.user.v1.UserService.CreateUser", email=f"{name}@x.example", username=name, password="long enough"
     )
     items = [{"product_id": product["id"], "quantity": "1"}]
-    wanted = {"request_id": name, "user_id": user["user"]["id"], "items": items, "payment_method": SLOW_CARD}
-    order = client("shop.order.v1.OrderService.CreateOrder", **wanted)
-    request = json.dumps({"order_id": order["order"]["id"]})
-    with shop.streaming("-d", request, here, "shop.order.v1.OrderService/WatchOrder") as versions:
-        statuses = [status(next(versions)["order"])]
-        shop.grpcurl("-d", request, there, "shop.order.v1.OrderService/CancelOrder")
-        statuses += [status(version["order"]) for version in versions]
+    wanted = {"request_id": name, "user_id": user["user"]["id"], "items": items}
+    with uncharged(shop):
+        order = client("shop.order.v1.OrderService.CreateOrder", **wanted)
+        request = json.dumps({"order_id": order["order"]["id"]})
+        with shop.streaming("-d", request, here, "shop.order.v1.OrderService/WatchOrder") as versions:
+            statuses = [status(next(versions)["order"])]
+            shop.grpcurl("-d", request, there, "shop.order.v1.OrderService/CancelOrder")
+            statuses += [status(version["order"]) for version in versions]
     assert statuses[-1] == "CANCELLED"
     assert statuses[:-1] in (["PENDING"], ["PENDING", "PROCESSING"], ["PROCESSING"])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -105,7 +105,7 @@ async def test_an_outage_of_etcd_is_noticed_by_nobody(
         Channel("product", registry, service_config=service_config()) as channel,  # as those of the shop's services
     ):
         async with aclosing(registry.watch_all()) as watch:
-            before = await until(watch, lambda snapshot: draining.address in addresses(snapshot), seconds=20)
+            before = await until(watch, lambda snapshot: draining.address in addresses(snapshot), seconds=60)
             stub = ProductServiceStub(channel)
             request = product_pb2.GetProductRequest(product_id=product["id"])
             for _ in range(2):
@@ -115,7 +115,9 @@ async def test_an_outage_of_etcd_is_noticed_by_nobody(
                 await asyncio.to_thread(shop.http, "POST", "/v1/orders", {**order, "requestId": f"n{shoppers.made}"})
 
             shoppers.start(buy, pause=0.2)
-            await asyncio.sleep(1)
+            async with asyncio.timeout(60):
+                while shoppers.made < 100 and shoppers.failure is None:  # noqa: ASYNC110 - until they are at it
+                    await asyncio.sleep(0.05)
 
             etcd.kill()
             killed = time.monotonic()
@@ -124,6 +126,7 @@ async def test_an_outage_of_etcd_is_noticed_by_nobody(
             victim = next(instance for instance in before.instances if instance.service == "cache")
             os.kill(listener(victim.address), signal.SIGKILL)
             await asyncio.sleep(killed + OUTAGE_SECONDS - time.monotonic())
+            await listening(started.address, victim.address)  # what is to be known has happened, also on a busy machine
             during = shoppers.made
 
             await asyncio.to_thread(etcd.start)
@@ -139,7 +142,20 @@ async def test_an_outage_of_etcd_is_noticed_by_nobody(
 
     record_property("calls", shoppers.made)
     assert shoppers.failure is None, f"a call failed: {shoppers.failure!r}"
-    assert during > OUTAGE_SECONDS * 20
+    assert during > OUTAGE_SECONDS * 5  # they shopped all the while; on an idle machine it is twenty times as much
+
+
+async def listening(*places: str) -> None:
+    """Return when somebody listens on each."""
+    async with asyncio.timeout(60):
+        for place in places:
+            host, _, port = place.rpartition(":")
+            while True:
+                with suppress(OSError):
+                    _, writer = await asyncio.open_connection(host, int(port))
+                    writer.close()
+                    break
+                await asyncio.sleep(0.1)
 
 
 def addresses(snapshot: Snapshot) -> list[str]:

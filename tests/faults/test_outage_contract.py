@@ -46,7 +46,9 @@ from grpc_registry.etcd.naming import encode
 from tests.faults.outages import (
     BACK_WITHIN,
     NAMES,
+    NOTICED_WITHIN,
     SHORT_TTL,
+    STARTED_WITHIN,
     Fault,
     Site,
     all_answer,
@@ -183,7 +185,7 @@ async def test_a_compaction_under_a_stale_watcher_hides_nothing(etcd: Etcd) -> N
         await all_connected(channel)
         async with calls(channel) as load:
             await proxy.stop()
-            cut_off = await until(watch, lambda known: known.stale, seconds=5)
+            cut_off = await until(watch, lambda known: known.stale, seconds=NOTICED_WITHIN)
             assert ids(cut_off) == NAMES
             await leaving.close()
             async with owner(etcd.url, servers[3], SHORT_TTL):
@@ -217,7 +219,7 @@ async def wiped(etcd: Etcd) -> None:
 
 async def until_repr(channel: Channel, text: str) -> None:
     """Return once `text` is in the channel's repr."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(STARTED_WITHIN):
         while text not in repr(channel):
             await channel._dispatcher.change()
 

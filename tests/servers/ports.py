@@ -17,23 +17,29 @@ _draw = random.SystemRandom()
 _given: set[int] = set()
 
 
-def free_port() -> int:
+def free_port(count: int = 1) -> int:
     """A TCP port of the loopback that nobody listens on, and that this process was not given before.
+
+    With a `count` it is the first of so many in a row, for programs that take the ports after it as well.
 
     Raises:
         OSError: no free port was found in 1,000 tries.
     """
     first = _FIRST + _OWN * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _PROCESSES)
     for _ in range(1000):
-        port = first + _draw.randrange(_OWN)
-        if port in _given:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _given.add(port)
-        return port
+        port = first + _draw.randrange(_OWN - count + 1)
+        row = range(port, port + count)
+        if _given.isdisjoint(row) and all(_is_free(one) for one in row):
+            _given.update(row)
+            return port
     raise OSError(f"no free port from {first} to {first + _OWN}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

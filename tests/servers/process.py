@@ -150,10 +150,13 @@ def installed(package: str) -> Path:
     return Path(spec.origin).parent
 
 
-def exchange(port: int, request: bytes) -> bytes:
-    """Send `request` to a loopback port and return the first bytes of the answer, or none if there is no answer."""
+def exchange(port: int, request: bytes, *, seconds: float = 1) -> bytes:
+    """Send `request` to a loopback port and return the first bytes of the answer, or none if there is no answer.
+
+    A second is for who asks again; who asks once has to wait for as long as a busy machine may take.
+    """
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
             connection.sendall(request)
             return connection.recv(4096)
     except OSError:

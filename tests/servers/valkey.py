@@ -30,5 +30,5 @@ class Valkey(ServerProcess):
 
     def clear(self) -> None:
         """Remove every key of every database. Raises `RuntimeError` if the server does not confirm it."""
-        if exchange(self.port, b"FLUSHALL\r\n") != b"+OK\r\n":
+        if exchange(self.port, b"FLUSHALL\r\n", seconds=self.start_seconds) != b"+OK\r\n":
             raise RuntimeError(f"{self!r} did not confirm FLUSHALL")

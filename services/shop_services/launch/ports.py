@@ -13,6 +13,7 @@ LOOPBACK = "127.0.0.1"
 # is down, no client's socket can take it.
 _FIRST, _LAST = 24_000, 32_000
 _LISTEN = "0A"
+_LOOKS = 5
 
 
 class NoFreePort(OSError):
@@ -62,7 +63,8 @@ class Ports:
 
 def holder(port: int) -> str:
     """Who listens on `port`, for a person: "nginx (pid 812)"; empty if nobody, or where /proc does not say."""
-    sockets = _listening(port)
+    # The kernel's table skips lines while other connections come and go: who is not there may be so at the next look.
+    sockets = next(filter(None, (_listening(port) for _ in range(_LOOKS))), set())
     for directory in Path("/proc").glob("[0-9]*") if sockets else ():
         with suppress(OSError):  # it ended meanwhile, or is another user's
             if any(_link(entry) in sockets for entry in (directory / "fd").iterdir()):

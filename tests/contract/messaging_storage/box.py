@@ -95,14 +95,14 @@ async def left(database: Database) -> set[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for it, ten seconds at most."""
-    async with asyncio.timeout(10):
+    """Wait for it, thirty seconds at most."""
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  # buses and databases tell of no change
             await asyncio.sleep(0.005)
 
 
 async def until_empty(database: Database) -> None:
-    """Wait until all rows are deleted, ten seconds at most."""
-    async with asyncio.timeout(10):
+    """Wait until all rows are deleted, thirty seconds at most."""
+    async with asyncio.timeout(30):
         while await left(database):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -115,7 +115,7 @@ async def test_sweeping_goes_on_by_itself_and_ends_with_its_block(
     clock.pass_seconds(KEPT.total_seconds() * 2)
     watched = Watched(database, inbox_rows, clock)
     async with watched.sweeping():
-        await asyncio.wait_for(watched.swept.wait(), 5)
+        await asyncio.wait_for(watched.swept.wait(), 30)
     await _handle(database, inbox, "old")
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("sweep")]
 
@@ -126,7 +126,7 @@ async def test_sweeping_survives_a_failure(database: FlakyDatabase, clock: Clock
     with capture_logs() as entries:
         async with watched.sweeping():
             (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "sweep missing_inbox"]
-            await asyncio.wait_for(watched.swept.wait(), 5)
+            await asyncio.wait_for(watched.swept.wait(), 30)
             await asyncio.sleep(0)
             assert not task.done()
     assert [entry["event"] for entry in entries] == ["sweep_failed"]

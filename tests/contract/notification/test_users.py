@@ -51,7 +51,7 @@ async def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         await server.enter_async_context(served(app, registry))
         balanced = balanced_channel("user", registry, settings, "notification")
         credentials = Authority.open(settings, "notification").credentials_for("user")
-        calling = OutgoingChannel(balanced, default_timeout=2, credentials=credentials)
+        calling = OutgoingChannel(balanced, default_timeout=5, credentials=credentials)
         channel = await stack.enter_async_context(calling)
         account = user_pb2.CreateUserRequest(
             email="zoe@example.com", username="zoe", display_name="Zoë", password="correct horse"

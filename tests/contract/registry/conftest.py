@@ -19,8 +19,8 @@ from tests.servers import Etcd
 class World(Protocol):
     """A registry's backend, and what can happen to it."""
 
-    def connect(self) -> Registry:
-        """A registry of the same space as all others of this world."""
+    def connect(self, *, patience: float = 30) -> Registry:
+        """A registry of the same space as all others of this world, which gives etcd so long for an answer."""
 
     async def put_by_hand(self, instance: Instance) -> None:
         """Register `instance` without a process or a lease that keeps it."""
@@ -40,7 +40,7 @@ class MemoryWorld:
         self.name = secrets.token_hex(4)
         self.space = memory.space(self.name)
 
-    def connect(self) -> Registry:
+    def connect(self, *, patience: float = 30) -> Registry:
         return grpc_registry.connect(f"memory://{self.name}")
 
     async def put_by_hand(self, instance: Instance) -> None:
@@ -64,8 +64,10 @@ class EtcdWorld:
         self.server = server
         self.prefix = f"t{secrets.token_hex(4)}"
 
-    def connect(self) -> Registry:
-        return grpc_registry.connect(self.server.url, prefix=self.prefix, timeout=1, close_timeout=1, rng=Random(1))
+    def connect(self, *, patience: float = 30) -> Registry:
+        return grpc_registry.connect(
+            self.server.url, prefix=self.prefix, timeout=patience, close_timeout=patience, rng=Random(1)
+        )
 
     async def put_by_hand(self, instance: Instance) -> None:
         key, value = f"{self.prefix}/{instance.service}/{instance.id}", encode(instance).decode()

@@ -65,12 +65,12 @@ async def test_a_policy_of_ones_own_must_be_named(registry: Registry) -> None:
 async def test_every_change_arrives(registry: Registry, other: Registry) -> None:
     """A watch begins with what there is, no config included, and shows each change at a growing revision."""
     async with aclosing(other.watch_config("product")) as watch:
-        seen = [await asyncio.wait_for(anext(watch), 5)]
+        seen = [await asyncio.wait_for(anext(watch), 30)]
         for text in (ONE, OTHER):
             await registry.set_config("product", text)
-            seen.append(await asyncio.wait_for(anext(watch), 5))
+            seen.append(await asyncio.wait_for(anext(watch), 30))
         await registry.remove_config("product")
-        seen.append(await asyncio.wait_for(anext(watch), 5))
+        seen.append(await asyncio.wait_for(anext(watch), 30))
     revisions = [snapshot.revision for snapshot in seen if isinstance(snapshot, ConfigSnapshot)]
     texts = (None, ONE, OTHER, None)
     assert seen == [ConfigSnapshot("product", *pair) for pair in zip(revisions, texts, strict=True)]
@@ -107,7 +107,7 @@ async def test_readers_of_one_config_are_independent(registry: Registry) -> None
             await registry.set_config("product", text)
             await until(quick, lambda snapshot, text=text: snapshot.text == text)  # type: ignore[misc]
         async with aclosing(registry.watch_config("product")) as late:
-            latest = await asyncio.wait_for(anext(late), 1)
+            latest = await asyncio.wait_for(anext(late), 30)
             assert isinstance(latest, ConfigSnapshot)
             assert latest.text == ONE
         assert (await until(slow, lambda _: True)).text == ONE
@@ -135,8 +135,8 @@ async def test_closing_the_registry_ends_the_watches(world: World) -> None:
 
     async with world.connect() as registry:
         reader = asyncio.create_task(read(registry))
-        await asyncio.wait_for(started.wait(), 5)
-    await asyncio.wait_for(reader, 5)
+        await asyncio.wait_for(started.wait(), 30)
+    await asyncio.wait_for(reader, 30)
     assert len(seen) == 1
     with pytest.raises(RegistryClosed):
         registry.watch_config("product")
@@ -164,7 +164,7 @@ async def test_the_last_config_is_kept_through_an_outage(fragile_world: World) -
             await fragile_world.go_away()
             assert (await until(watch, lambda snapshot: snapshot.stale)).text == ONE
             async with aclosing(reader.watch_config("product")) as late:
-                assert (await until(late, lambda snapshot: snapshot.stale, seconds=1)).text == ONE
+                assert (await until(late, lambda snapshot: snapshot.stale)).text == ONE
             await fragile_world.come_back()
             back = await until(watch, lambda snapshot: not snapshot.stale)
             assert (back.text, back.relisted) == (ONE, True)
@@ -175,11 +175,11 @@ async def test_the_last_config_is_kept_through_an_outage(fragile_world: World) -
 async def test_what_was_never_known_is_unresolved(fragile_world: World) -> None:
     """A first watch during an outage says that it knows nothing and why; operators are told within their deadline."""
     await fragile_world.go_away()
-    async with fragile_world.connect() as registry, aclosing(registry.watch_config("product")) as watch:
-        first = await asyncio.wait_for(anext(watch), 10)
+    async with fragile_world.connect(patience=1) as registry, aclosing(registry.watch_config("product")) as watch:
+        first = await asyncio.wait_for(anext(watch), 30)
         assert isinstance(first, Unresolved)
         assert (first.service, bool(first.reason)) == ("product", True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             for operation in (
                 registry.get_config("product"),
                 registry.set_config("product", ONE),

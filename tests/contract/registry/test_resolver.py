@@ -15,7 +15,7 @@ from tests.watching import ids, until
 async def test_an_unknown_service_has_an_empty_snapshot(registry: Registry) -> None:
     """A service without instances is known to have none; it is not an error and nothing is waited for."""
     async with aclosing(registry.watch("nobody")) as watch:
-        first = await asyncio.wait_for(anext(watch), 5)
+        first = await asyncio.wait_for(anext(watch), 30)
     assert isinstance(first, Snapshot)
     assert (first.service, first.instances, first.stale, first.relisted) == ("nobody", (), False, False)
 
@@ -64,7 +64,7 @@ async def test_readers_of_one_service_are_independent(registry: Registry, other:
         registry.register(Instance("product", "10.0.0.1:1", id="a"))
         await until(first, lambda snapshot: ids(snapshot) == ["a"])
         async with aclosing(other.watch("product")) as late:
-            latest = await asyncio.wait_for(anext(late), 1)
+            latest = await asyncio.wait_for(anext(late), 30)
             assert isinstance(latest, Snapshot)
             assert ids(latest) == ["a"]
         assert ids(await until(idle, lambda _: True)) == ["a"]
@@ -90,8 +90,8 @@ async def test_closing_the_registry_ends_the_watches(world: World) -> None:
 
     async with world.connect() as registry:
         reader = asyncio.create_task(read(registry))
-        await asyncio.wait_for(started.wait(), 5)
-    await asyncio.wait_for(reader, 5)
+        await asyncio.wait_for(started.wait(), 30)
+    await asyncio.wait_for(reader, 30)
     assert len(seen) == 1
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -101,7 +101,16 @@ async def test_only_what_was_committed_is_told(
         other.append(asyncio.ensure_future(_mutation(replies, _request("r1")).commit(_adding("ann"), told.append)))
         raise Contended("others were first")
 
-    monkeypatch.setattr(database, "_rng", Mock(uniform=lambda _least, _most: 25.0))  # half a second: time for the other
+    transaction = database.transaction
+
+    @asynccontextmanager
+    async def after_the_other() -> AsyncIterator[AsyncConnection]:
+        if other and asyncio.current_task() is not other[0]:
+            await asyncio.wait(other)
+        async with transaction() as connection:
+            yield connection
+
+    monkeypatch.setattr(database, "transaction", after_the_other)
     mutation = _mutation(replies, _request("r1"))
     assert await mutation.commit(contended, lambda _: told.append("rolled back")) == await other[0]
     assert await mutation.commit(_adding("bob"), told.append) == await other[0]
@@ -214,7 +223,7 @@ async def test_sweeping_goes_on_by_itself_and_ends_with_its_block(
     clock.time += KEPT * 2
     watched = Watched(database, table, clock)
     async with watched.sweeping():
-        await asyncio.wait_for(watched.swept.wait(), 5)
+        await asyncio.wait_for(watched.swept.wait(), 30)
     assert await _mutation(replies, _request("old")).earlier() is None
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("sweep")]
 
@@ -225,7 +234,7 @@ async def test_sweeping_survives_a_failure(database: Database, clock: Clock) -> 
     with capture_logs() as entries:
         async with watched.sweeping():
             (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "sweep missing_replies"]
-            await asyncio.wait_for(watched.swept.wait(), 5)
+            await asyncio.wait_for(watched.swept.wait(), 30)
             await asyncio.sleep(0)
             assert not task.done()
     assert [entry["event"] for entry in entries] == ["sweep_failed"]

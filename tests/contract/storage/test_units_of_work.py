@@ -92,7 +92,7 @@ async def test_cancelled_anywhere_a_transaction_is_done_or_not(database: Databas
     kept = sum(end is None for end in ends)
     assert kept <= await _count(database) <= len(tasks)
     assert {type(end) for end in ends} <= {type(None), asyncio.CancelledError}
-    await asyncio.wait_for(one(), 5)
+    await asyncio.wait_for(one(), 30)
 
 
 async def test_concurrent_increments_are_all_counted(database: Database) -> None:
@@ -202,11 +202,12 @@ async def test_times_come_back_as_they_were(database: Database) -> None:
 
 async def test_waiting_for_a_turn_has_an_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """When nobody leaves, the next is told that the database is not available, in time."""
-    monkeypatch.setattr("shop_services.storage.database.WAIT", 0.05)
     database._writer = asyncio.Semaphore(1)
     async with database.transaction():
-        with pytest.raises(Unavailable):
-            await database.atomically(_add_one)
+        with monkeypatch.context() as patch:
+            patch.setattr("shop_services.storage.database.WAIT", 0.05)
+            with pytest.raises(Unavailable):
+                await database.atomically(_add_one)
     await database.atomically(_add_one)
 
 
@@ -221,7 +222,7 @@ async def test_a_restarted_postgresql_costs_no_call(postgres: Postgres, postgres
         async with Database(postgres_url, service="operator") as operator, operator.reading() as connection:
             end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'shop-test'"
             await connection.execute(sa.text(end))
-        await asyncio.wait_for(closed.wait(), 5)
+        await asyncio.wait_for(closed.wait(), 30)
         for _ in range(3):
             async with database.reading() as connection:
                 assert (await connection.execute(sa.text("SELECT 1"))).scalar_one() == 1

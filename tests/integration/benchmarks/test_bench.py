@@ -62,7 +62,7 @@ COLUMNS = {
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(ROOT / "buildscripts/bench"), *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("name", COLUMNS)

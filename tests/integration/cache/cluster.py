@@ -7,11 +7,15 @@ import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
+from unittest.mock import patch
 from uuid import uuid4
+
+import grpc
 
 import grpc_registry
 from grpc_balancer import Channel
@@ -19,6 +23,8 @@ from grpc_registry import Instance, Registry, State
 from grpc_registry.lifecycle import Lifecycle, serving
 from shop.cache.v1 import cache_pb2 as pb
 from shop.cache.v1.cache_pb2_grpc import CacheServiceStub
+from shop_services.cache import peers, wiring
+from shop_services.cache.peers import Peers
 from shop_services.cache.wiring import NAME, wire
 from shop_services.caching.direct import direct_channel
 from shop_services.caching.ring import ROUTED_HEADER, Ring, ring_channel
@@ -42,15 +48,24 @@ class Member:
 
 
 class Cluster:
-    """Instances that share the keys. `registry` knows them, and they take calls with `credentials`."""
+    """Instances that share the keys. `registry` knows them, and they take calls with `credentials`.
+
+    They have more patience with each other than a second: the machine may stand still for longer than that, and then
+    a value that they keep is not lost, and a call that was passed on is not given up, of which nobody knows whether it
+    was done.
+    """
 
     def __init__(self, **settings: Any) -> None:
         self._url = f"memory://{uuid4().hex}"
         self._settings: dict[str, Any] = {"registry_url": self._url, "cache_namespaces": NAMESPACES} | settings
+        self._settings.setdefault("lease_ttl", 3600)
         self._stack = AsyncExitStack()
         self.members: dict[str, Member] = {}
 
     async def __aenter__(self) -> Self:
+        self._stack.enter_context(patch.object(wiring, "Peers", partial(Peers, seconds=SECONDS / 2)))
+        self._stack.enter_context(patch.object(wiring, "MEET_SECONDS", SECONDS))
+        self._stack.enter_context(patch.object(peers, "CLEAR_SECONDS", SECONDS))
         self._settings["data"] = Path(self._stack.enter_context(TemporaryDirectory()))
         self.credentials = operator_credentials(Settings(**self._settings))
         self.registry: Registry = await self._stack.enter_async_context(grpc_registry.connect(self._url))
@@ -119,7 +134,12 @@ class Cluster:
         value = uuid4().bytes
         for owner, keys in probes.items():
             items = [pb.BatchSetItem(key=key, value=value) for key in keys]
-            await member.stub.BatchSet(pb.BatchSetRequest(namespace="probes", items=items))
+            try:
+                await member.stub.BatchSet(pb.BatchSetRequest(namespace="probes", items=items))
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                return False  # it still goes to one that has left
             get = pb.BatchGetRequest(namespace="probes", keys=keys)
             got = await self.members[owner].stub.BatchGet(get, metadata=[(ROUTED_HEADER, "1")])
             if [entry.value for entry in got.entries] != [value] * len(keys):

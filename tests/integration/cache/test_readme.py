@@ -19,6 +19,7 @@ def test_the_program_prints_what_is_printed_there(etcd: Etcd, tmp_path: Path) ->
     """With the operator's key at hand it runs as it stands, but for the port of etcd."""
     program, printed = re.findall(r"```(?:python)?\n(.*?)```", SECTION, re.DOTALL)[:2]
     environment = {**os.environ, "REGISTRY_URL": etcd.url, "SHOP_DATA": str(tmp_path / "data")}
+    environment["SHOP_LEASE_TTL"] = "60"  # an instance that stands still for long forgets what it was given
     (tmp_path / "cache").mkdir()
     cache = ServiceProcess("cache", tmp_path / "cache", environment)
     try:

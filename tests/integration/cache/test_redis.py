@@ -15,10 +15,11 @@ from shop_services.cache.redis import CONNECTIONS, RedisValues
 from shop_services.runtime.errors import ResourceExhausted, Unavailable
 from tests.servers import Valkey, free_port
 
-BOUND = 0.5
+BOUND = 4.0
+"""Seconds: longer than this machine may stand still, since a call that is answered later has failed."""
 KINDS = ("Connection", "Timeout")
-SLACK = 2.0
-"""Seconds by which a busy machine may be late."""
+SLACK = 10.0
+"""Seconds by which a busy machine may be late. Without a bound nothing would ever end here."""
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ async def fail_in_time(values: RedisValues) -> None:
 
 async def until_answered(values: RedisValues) -> bytes | None:
     """The value of `k`, asked for until there is an answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             entry = await values.get("n", "k")
             if "not available" not in repr(values):
@@ -92,6 +93,7 @@ async def test_an_idle_front_survives_a_restart(values: RedisValues, server: Val
     await asyncio.to_thread(server.start)
     for _ in range(10):
         assert await values.get("n", "k") is None
+        assert repr(values) == "<RedisValues at 127.0.0.1>"  # a miss, and no failure
 
 
 async def test_a_frozen_server_is_unavailable_until_it_goes_on(values: RedisValues, server: Valkey) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,8 +21,10 @@ from grpc_status import rpc_status
 from grpc_registry import connect
 from shop.cache.v1 import cache_pb2 as pb
 from shop.cache.v1.cache_pb2_grpc import CacheServiceStub, add_CacheServiceServicer_to_server
+from shop_services.cache import wiring
 from shop_services.cache.memory import MemoryValues
 from shop_services.cache.namespaces import Namespaces
+from shop_services.cache.redis import RedisValues
 from shop_services.cache.servicer import CacheServicer
 from shop_services.cache.wiring import wire
 from shop_services.caching.ring import ROUTED_HEADER
@@ -46,6 +49,7 @@ async def serving(**settings: Any) -> AsyncIterator[CacheServiceStub]:
         registry = await stack.enter_async_context(connect("memory://"))
         given: dict[str, Any] = {"registry_url": "memory://", "cache_namespaces": NAMESPACES, "cache_max_entries": 10}
         given |= {"instance_id": "c1", "data": Path(stack.enter_context(TemporaryDirectory()))}
+        given["lease_ttl"] = 3600  # who stands still for most of it holds all values for lost
         app = await stack.enter_async_context(wire(Settings(**given | settings), registry))
         yield CacheServiceStub(await stack.enter_async_context(running(app)))
 
@@ -336,8 +340,9 @@ async def test_a_routed_call_is_answered_by_the_instance_itself() -> None:
         assert (counts.entries, counts.hits) == (1, 1)
 
 
-async def test_fronts_of_one_redis_keep_the_same_values(redis_url: str) -> None:
+async def test_fronts_of_one_redis_keep_the_same_values(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With CACHE_URL what one instance keeps another finds; its policy and limits are not ours, the default TTL is."""
+    monkeypatch.setattr(wiring, "RedisValues", partial(RedisValues, bound=30))  # this machine may stand still
     async with serving(cache_url=redis_url) as one, serving(cache_url=redis_url, instance_id="c2") as other:
         version = (await one.Set(put("k", b"1", namespace="other", ttl=Duration(seconds=9)))).version
         assert (await other.CompareAndSet(swap("k", version, b"x" * MIB, namespace="other"))).swapped
@@ -395,15 +400,14 @@ async def test_an_answer_just_within_the_message_limit_arrives(cache: CacheServi
 async def test_an_instance_is_known_by_its_id_in_the_registry(shared_etcd: Etcd, tmp_path: Path) -> None:
     """A real process answers with the id that `meshctl ls` shows, found through etcd and the balancer."""
     url = f"{shared_etcd.url}/{uuid4().hex}"
-    process = ServiceProcess(
-        "cache", tmp_path, {"REGISTRY_URL": url, "SHOP_DATA": str(tmp_path), "SHOP_PROPAGATION": "0"}
-    )
+    settings = {"REGISTRY_URL": url, "SHOP_DATA": str(tmp_path), "SHOP_PROPAGATION": "0", "SHOP_LEASE_TTL": "60"}
+    process = ServiceProcess("cache", tmp_path, settings)
     async with connect(url) as registry, operator_channel("cache", registry, Settings(data=tmp_path)) as channel:
         try:
             process.start()
             stub = CacheServiceStub(channel)
-            await stub.Set(put("k", namespace="default"), wait_for_ready=True, timeout=20)
-            answer = await stub.GetStats(pb.GetStatsRequest(), timeout=20)
+            await stub.Set(put("k", namespace="default"), wait_for_ready=True, timeout=30)
+            answer = await stub.GetStats(pb.GetStatsRequest(), timeout=30)
             assert [listing.instance.id for listing in await registry.list("cache")] == [answer.instance_id]
         finally:
             process.stop()

@@ -16,7 +16,7 @@ from tests.integration.client.echo import STREAM_STREAM, STREAM_UNARY, UNARY_STR
 
 T = TypeVar("T")
 
-SECONDS = 20
+SECONDS = 40
 """How long anything here may take."""
 
 
@@ -56,8 +56,16 @@ class ServerElsewhere:
         self._loop.run(self.inside.start())
 
     def until(self, condition: Callable[[EchoServer], bool]) -> None:
-        """Return once `condition` of the server is true. Fails after 10 s."""
+        """Return once `condition` of the server is true. Fails after 30 s."""
         self._loop.run(self.inside.until(lambda: condition(self.inside)))
+
+    def open_gate(self) -> None:
+        """Answer those that wait for that."""
+
+        async def work() -> None:
+            self.inside.gate.set()
+
+        self._loop.run(work())
 
     def stop(self) -> None:
         self._loop.run(self.inside.stop())

@@ -10,12 +10,14 @@ import pytest
 from grpc_balancer import Channel
 from grpc_balancer.testing import ManualResolver
 from tests.integration.client.echo import EchoProcess, EchoServer, snapshot
+from tests.servers.ports import free_port
 
 
 @pytest.fixture
 async def servers() -> AsyncIterator[list[EchoServer]]:
     """Three running servers named s0, s1 and s2."""
-    started = [await EchoServer(f"s{number}").start() for number in range(3)]
+    # At ports that no client is given while a server is down.
+    started = [await EchoServer(f"s{number}", free_port()).start() for number in range(3)]
     yield started
     for server in started:
         await server.stop()

@@ -1,8 +1,9 @@
 """A real gRPC server for the tests of the client, in this process or, with `EchoProcess`, in one that can be killed.
 
 It serves `/test.Echo/{UnaryUnary,UnaryStream,StreamUnary,StreamStream}` in raw bytes. A request is a command: `name`
-(answered with the server's name), `peer` (with the client's address and port), `fail CODE details`, `sleep SECONDS`,
-`repeat N` (N responses), `metadata KEY`; any other comes back as it is.
+(answered with the server's name), `peer` (with the client's address and port), `left` (with the seconds until the
+call's deadline), `fail CODE details`, `sleep SECONDS`, `wait` (until the server's `gate` is set), `repeat N` (N
+responses), `metadata KEY`; any other comes back as it is.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+from grpc import ChannelConnectivity
 
 import grpc_registry
+from grpc_balancer import Channel
 from grpc_registry import Instance, Snapshot, State
 from tests.servers.ports import free_port
 from tests.servers.process import ServerProcess
@@ -52,6 +55,7 @@ class EchoServer(grpc.GenericRpcHandler):
         self.most_running = 0
         self.cancelled = 0
         self.delay = 0.0
+        self.gate = asyncio.Event()
         self._options = [*options, ("grpc.so_reuseport", 0)]
         self._changed = asyncio.Condition()
         self._server: grpc.aio.Server | None = None
@@ -79,8 +83,8 @@ class EchoServer(grpc.GenericRpcHandler):
             self._server = None
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once `condition`, which is about this server's counters, is true. Fails after 10 s."""
-        async with asyncio.timeout(10), self._changed:
+        """Return once `condition`, which is about this server's counters, is true. Fails after 30 s."""
+        async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(condition)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -142,6 +146,10 @@ class EchoServer(grpc.GenericRpcHandler):
             return self.name.encode()
         if word == b"peer":
             return str(context.peer()).encode()
+        if word == b"left":
+            return str(context.time_remaining()).encode()
+        if word == b"wait":
+            await self.gate.wait()
         if word == b"sleep":
             await asyncio.sleep(float(rest))
         if word == b"metadata":
@@ -165,10 +173,12 @@ class EchoProcess(ServerProcess):
         self.server_options: Sequence[tuple[str, Any]] = ()
         self.registry = ""
         """The URL of a registry in which to register as `name`; none if empty."""
+        self.ttl = 3
+        """Seconds that it stays there after it was killed."""
 
     def command(self) -> Sequence[str]:
         root, options = str(Path(__file__).parents[3]), json.dumps(self.server_options)
-        return [sys.executable, "-c", _MAIN, root, self.name, str(self.port), options, self.registry]
+        return [sys.executable, "-c", _MAIN, root, self.name, str(self.port), options, self.registry, str(self.ttl)]
 
     def ready(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
@@ -187,25 +197,30 @@ asyncio.run(serve(sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))
 """
 
 
-async def serve(name: str, port: int, options: str, registry: str) -> None:
+async def serve(name: str, port: int, options: str, registry: str, ttl: str) -> None:
     """Serve until killed; `options` are the server's, in JSON."""
     server = await EchoServer(name, port, [(key, value) for key, value in json.loads(options)]).start()
     async with contextlib.AsyncExitStack() as stack:
         if registry:
-            connected = await stack.enter_async_context(grpc_registry.connect(registry, ttl=3))
+            connected = await stack.enter_async_context(grpc_registry.connect(registry, ttl=int(ttl)))
             connected.register(server.instance())
         await asyncio.Event().wait()
 
 
-def kill_and_let_grpc_know(*processes: EchoProcess) -> None:
-    """Kill the processes, and give gRPC's threads, which run while the event loop is blocked here, time to notice.
+def kill_and_let_grpc_know(channel: Channel, *processes: EchoProcess) -> None:
+    """Kill the processes, and wait for gRPC's threads, which run while the event loop is blocked here, to notice.
 
     A call that was made before has its endpoint and thinks that it is connected, but has not been sent yet: that comes
-    with the loop's next turn.
+    with the loop's next turn. Fails after 30 s.
     """
     for process in processes:
         process.kill()
-    time.sleep(0.3)
+    killed = {process.instance().address for process in processes}
+    lines = [one.line for one in channel._dispatcher.balancer.endpoints if one.instance.address in killed]
+    late = time.monotonic() + 30
+    while any(line.channel.get_state() is ChannelConnectivity.READY for line in lines):
+        assert time.monotonic() < late
+        time.sleep(0.01)
 
 
 def snapshot(revision: int, *instances: Instance, stale: bool = False, relisted: bool = False) -> Snapshot:

@@ -22,8 +22,8 @@ class Load:
         self._news = asyncio.Condition()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once `condition`, which is about this load, is true. Fails after 15 s."""
-        async with asyncio.timeout(15), self._news:
+        """Return once `condition`, which is about this load, is true. Fails after 30 s."""
+        async with asyncio.timeout(30), self._news:
             await self._news.wait_for(condition)
 
     async def more(self, number: int) -> None:
@@ -57,10 +57,10 @@ async def under_load(channel: grpc.aio.Channel, callers: int = 8) -> AsyncIterat
     load, echo, stop = Load(), Echo(channel), asyncio.Event()
 
     async def unary() -> bytes:
-        return await echo.unary_unary(b"name", timeout=10)
+        return await echo.unary_unary(b"name", timeout=20)
 
     async def streamed() -> bytes:
-        names = [name async for name in echo.stream_stream(iter([b"name"] * 3), timeout=10)]
+        names = [name async for name in echo.stream_stream(iter([b"name"] * 3), timeout=20)]
         return names[0]
 
     async def caller(number: int) -> None:

@@ -21,7 +21,7 @@ Metadata = tuple[tuple[str, str], ...]
 class Fail:
     """How one call fails: after some seconds, after `headers`, if any, and after so many `messages` of a stream.
 
-    With the code OK it does not fail, but is answered as late as that.
+    With the code OK it does not fail, but is answered as late as that. With a `gate` it waits for that, too.
     """
 
     code: StatusCode = StatusCode.UNAVAILABLE
@@ -29,6 +29,7 @@ class Fail:
     headers: Metadata | None = None
     messages: int = 0
     after: float = 0.0
+    gate: asyncio.Event | None = None
 
 
 class ScriptedServer(grpc.GenericRpcHandler):
@@ -43,6 +44,8 @@ class ScriptedServer(grpc.GenericRpcHandler):
         self.seen: list[dict[str, Any]] = []
         """The metadata of each call."""
         self.times: list[float] = []
+        self.left: list[float] = []
+        """Seconds that each call had left."""
         self.cancelled = 0
         """Calls that were cancelled while they were to take some seconds."""
         self.port = 0
@@ -70,8 +73,8 @@ class ScriptedServer(grpc.GenericRpcHandler):
         return [metadata.get("grpc-previous-rpc-attempts") for metadata in self.seen]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once `condition`, which is about this server's calls, is true. Fails after 10 s."""
-        async with asyncio.timeout(10), self._arrived:
+        """Return once `condition`, which is about this server's calls, is true. Fails after 30 s."""
+        async with asyncio.timeout(30), self._arrived:
             await self._arrived.wait_for(condition)
 
     async def until_cancelled(self, times: int) -> None:
@@ -93,6 +96,7 @@ class ScriptedServer(grpc.GenericRpcHandler):
     async def _take(self, context: Any) -> Fail | None:
         self.seen.append(dict(context.invocation_metadata()))
         self.times.append(asyncio.get_running_loop().time())
+        self.left.append(context.time_remaining())
         async with self._arrived:
             self._arrived.notify_all()
         return self.script.popleft() if self.script else None
@@ -106,6 +110,8 @@ class ScriptedServer(grpc.GenericRpcHandler):
             await context.send_initial_metadata(fail.headers)
         try:
             await asyncio.sleep(fail.after)
+            if fail.gate is not None:
+                await fail.gate.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             async with self._arrived:

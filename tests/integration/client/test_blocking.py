@@ -247,12 +247,15 @@ def test_closing_while_others_call(server: ServerElsewhere) -> None:
 def test_closing_with_grace(server: ServerElsewhere) -> None:
     """Calls in progress may finish within the grace, and closing takes no longer than they do."""
     channel = sync.Channel("echo", resolving(server))
-    future = BlockingEcho(channel).unary_unary.future(b"sleep 0.3")
+    future = BlockingEcho(channel).unary_unary.future(b"wait")
     server.until(lambda server: server.running == 1)
+    opener = threading.Timer(0.3, server.open_gate)
+    opener.start()
     started = time.monotonic()
     channel.close(grace=SECONDS)
-    assert future.result() == b"sleep 0.3"
+    assert future.result() == b"wait"
     assert time.monotonic() - started < SECONDS / 2
+    opener.join(SECONDS)
     with pytest.raises(ValueError, match="non-negative"):
         channel.close(grace=-1)
 
@@ -276,7 +279,7 @@ def test_a_deadline_holds_though_the_loop_is_stuck(server: ServerElsewhere) -> N
                 with pytest.raises(grpc.RpcError) as caught:
                     wait()
                 assert caught.value.code() is StatusCode.DEADLINE_EXCEEDED
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 10
         finally:
             stuck.set()
 
@@ -363,6 +366,7 @@ def test_an_instance_that_dies_costs_nothing(server: ServerElsewhere) -> None:
         method = BlockingEcho(channel).unary_unary
         _until(lambda: {method(b"name", timeout=SECONDS) for _ in range(10)} == {b"echo", b"other"})
         other.stop()
+        _until(lambda: len(channel.explain().candidates) == 1)  # a call that may have been seen is not repeated
         assert {method(b"name", timeout=SECONDS) for _ in range(50)} == {b"echo"}
 
 

@@ -25,7 +25,7 @@ Call = Callable[..., Any]
 
 def about(seconds: float) -> Any:
     """What is left of that, a moment later; on the wire, gRPC rounds up to two or three digits."""
-    return pytest.approx(seconds, abs=2)
+    return pytest.approx(seconds, abs=4.9)
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -165,8 +165,8 @@ async def test_nothing_is_sent_after_the_deadline() -> None:
 
         later_on: list[asyncio.Task[None]] = []
         async with serving(Handlers(unary_unary=too_late)) as to_second:
-            assert await ask(to_second, timeout=0.3) == 0
-            async with asyncio.timeout(10):
+            assert await ask(to_second, timeout=4) == 0
+            async with asyncio.timeout(30):
                 assert await codes.get() is grpc.StatusCode.DEADLINE_EXCEEDED
             await asyncio.gather(*later_on)
     assert third.served == 0
@@ -187,8 +187,8 @@ async def test_work_that_outlives_the_call() -> None:
             return b"0"
 
         async with serving(Handlers(unary_unary=leaving_work)) as to_second:
-            await ask(to_second, timeout=5)
-            async with asyncio.timeout(10):
+            await ask(to_second, timeout=30)
+            async with asyncio.timeout(30):
                 assert await answers.get() == about(50)
             await asyncio.gather(*tasks)
 

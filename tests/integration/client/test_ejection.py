@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -32,15 +33,15 @@ async def answers(channel: Channel, number: int, request: bytes = b"name") -> li
     echo, found = Echo(channel), list[bytes | StatusCode]()
     for _ in range(number):
         try:
-            found.append(await echo.unary_unary(request, timeout=3))
+            found.append(await echo.unary_unary(request, timeout=20))
         except grpc.aio.AioRpcError as error:
             found.append(error.code())
     return found
 
 
 async def until_answered_by(channel: Channel, *names: bytes) -> None:
-    """Return once calls are answered by all of these, and by nobody else. Fails after 10 s."""
-    async with asyncio.timeout(10):
+    """Return once calls are answered by all of these, and by nobody else. Fails after 30 s."""
+    async with asyncio.timeout(30):
         found: set[bytes | StatusCode] = set()
         while found != set(names):
             await asyncio.sleep(0.01)  # a call that finds no endpoint fails without letting anything else happen
@@ -79,30 +80,42 @@ async def test_who_sheds_load_is_not_ejected(scripted: list[ScriptedServer], res
 async def test_an_impossible_deadline_is_its_callers_doing(
     scripted: list[ScriptedServer], resolver: ManualResolver, timeout: float, ejected: bool
 ) -> None:
-    """An endpoint that misses deadlines is ejected, but not for those that leave it no time."""
+    """An endpoint that misses deadlines is ejected, but not for those that leave it no time, however late a caller who
+    is busy himself hears that they have passed."""
     scripted[1].fails(Fail(StatusCode.OK, after=30), times=20)
     resolver.push(snapshot(1, *(server.instance() for server in scripted)))
-    async with Channel("echo", resolver, policy="round_robin", outlier_detection=QUICK) as channel:
+    # As many as there may be: the others miss deadlines too, if this machine stands still.
+    everyone = replace(QUICK, base_ejection_time=60.0, max_ejection_percent=100)
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=everyone) as channel:
         await all_connected(channel)
-        codes = await asyncio.gather(*(Echo(channel).unary_unary(b"x", timeout=timeout).code() for _ in range(18)))
+        calls = [Echo(channel).unary_unary(b"x", timeout=timeout) for _ in range(18)]
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - the busy caller
+        codes = [await call.code() for call in calls]
         assert codes.count(StatusCode.DEADLINE_EXCEEDED) >= 5
-        assert ("s1" in left_out(channel)) is ejected
+        found = {one.instance.id for one in channel._dispatcher.balancer.endpoints if one.record.ejected}
+        assert ("s1" in found) is ejected
+        assert ejected or not found
 
 
 async def test_who_fails_is_left_alone_for_a_while(scripted: list[ScriptedServer], resolver: ManualResolver) -> None:
     """Of a server whose calls fail five are seen to, then the others have all of them, until its time is over."""
-    bad = scripted[1]
+    bad, now = scripted[1], 1000.0
     bad.fails(times=5)
     resolver.push(snapshot(1, *(server.instance() for server in scripted)))
-    async with Channel("echo", resolver, policy="round_robin", outlier_detection=QUICK) as channel:
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=QUICK, clock=lambda: now) as channel:
         await all_connected(channel)
         found = await answers(channel, 60, b"x")
         assert found.count(StatusCode.UNAVAILABLE) == len(bad.seen) == 5
+        now += 0.9 * QUICK.base_ejection_time
+        await asyncio.sleep(0.3)  # time to look three times
+        await answers(channel, 12, b"x")
+        assert len(bad.seen) == 5
         assert left_out(channel)["s1"].startswith("ejected for ")
-        async with asyncio.timeout(10):
+        now += 0.1 * QUICK.base_ejection_time + QUICK.interval
+        async with asyncio.timeout(30):
             while len(bad.seen) == 5:
                 await answers(channel, 1, b"x")
-        assert bad.times[5] - bad.times[4] >= QUICK.base_ejection_time
         assert left_out(channel) == {}
 
 
@@ -174,7 +187,7 @@ async def test_who_says_that_it_does_not_serve_is_not_picked(resolver: ManualRes
         await until_answered_by(channel, b"s1")
         assert left_out(channel) == {"s0": "transient failure: the server says NOT_SERVING"}
         await servers[1].health.set("shop", NOT_SERVING)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             found = await answers(channel, 1)
             while found != [StatusCode.UNAVAILABLE]:
                 await asyncio.sleep(0.01)
@@ -200,11 +213,12 @@ async def test_servers_without_health_service_are_picked(servers: list[EchoServe
 
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 1_000),
-    ("grpc.keepalive_timeout_ms", 500),
-    ("grpc.http2.ping_timeout_ms", 500),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_timeout_ms", 4_000),
+    ("grpc.http2.ping_timeout_ms", 4_000),
+    ("grpc.min_reconnect_backoff_ms", 4_000),
 ]
-"""Only with calls in progress, so that a silent connection at rest is not noticed for itself."""
+"""Only with calls in progress, so that a silent connection at rest is not noticed for itself. Servers and proxies of
+this process may be as silent as a machine that is gone while it stands still for a second or two."""
 
 
 @pytest.fixture
@@ -226,16 +240,16 @@ async def test_the_neighbours_of_a_silent_endpoint_are_asked_first(
     )
     resolver.push(snapshot(1, first))
     async with Channel("echo", resolver, policy="round_robin", outlier_detection=None, options=KEEPALIVE) as channel:
-        in_progress = asyncio.create_task(answers(channel, 1, b"sleep 2"))
+        in_progress = Echo(channel).unary_unary(b"sleep 60")
         await servers[0].until(lambda: servers[0].running == 1)
         resolver.push(snapshot(2, first, near, far))
         await all_connected(channel)
         for proxy in proxies[:2]:
             proxy.freeze()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "s1" not in left_out(channel):  # noqa: ASYNC110 - nothing to await
                 await asyncio.sleep(0.02)
-        assert await in_progress == [StatusCode.UNAVAILABLE]
+        assert await in_progress.code() is StatusCode.UNAVAILABLE
         assert "here" in left_out(channel)["s1"]
         assert await answers(channel, 12) == [b"s2"] * 12
         for proxy in proxies[:2]:
@@ -251,14 +265,14 @@ async def test_a_frozen_worker_does_not_take_its_machine_along(
     workers = [replace(process.instance(), host="here") for process in processes]
     resolver.push(snapshot(1, workers[0]))
     async with Channel("echo", resolver, policy="round_robin", outlier_detection=None, options=KEEPALIVE) as channel:
-        in_progress = asyncio.create_task(answers(channel, 1, b"sleep 2"))
-        await until_busy(channel)
+        in_progress = Echo(channel).unary_unary(b"sleep 60")
+        assert await Echo(channel).unary_unary(b"name") == b"p0"  # behind the other one, on the same connection
         resolver.push(snapshot(2, *workers, replace(far.instance(), host="elsewhere")))
         await all_connected(channel, 4)
         for process in processes[:2]:
             process.pause()
-        assert await in_progress == [StatusCode.UNAVAILABLE]
-        async with asyncio.timeout(10):
+        assert await in_progress.code() is StatusCode.UNAVAILABLE
+        async with asyncio.timeout(30):
             # p2 is suspect as well, until it has answered
             while set(left_out(channel)) != {"p0", "p1"}:  # noqa: ASYNC110 - nothing to await
                 await asyncio.sleep(0.02)
@@ -267,11 +281,3 @@ async def test_a_frozen_worker_does_not_take_its_machine_along(
             process.resume()
         await until_answered_by(channel, b"p0", b"p1", b"p2", b"far")
     await far.stop()
-
-
-async def until_busy(channel: Channel) -> None:
-    """Return once a call of the channel is in progress at an endpoint. Fails after 10 s."""
-    async with asyncio.timeout(10):
-        while not any(row.outstanding for row in channel.explain().instances):  # noqa: ASYNC110 - nothing to await
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.2)  # it is on its way

@@ -42,7 +42,7 @@ async def test_calls_move_on_from_a_server_they_cannot_reach(
         for call in unheard:
             call.add_done_callback(called_back.append)
         asked = [echo.unary_unary(b"metadata x") for _ in range(3)]
-        kill_and_let_grpc_know(processes[0], processes[1])
+        kill_and_let_grpc_know(channel, processes[0], processes[1])
         assert [await call for call in unary] == [b"p2"] * 3
         assert [[name async for name in call] for call in iterated] == [[b"p2"]] * 3
         assert [await call.read() for call in read] == [b"p2"] * 3
@@ -68,7 +68,7 @@ async def test_each_endpoint_is_tried_once(resolver: ManualResolver, processes: 
     async with Channel("echo", resolver) as channel:
         await all_connected(channel)
         call = Echo(channel).unary_unary(b"x")
-        kill_and_let_grpc_know(*processes)
+        kill_and_let_grpc_know(channel, *processes)
         with pytest.raises(AioRpcError, match="no endpoint of 'echo': 0 of 3 instances are connected") as caught:
             await call
         assert caught.value.code() is StatusCode.UNAVAILABLE
@@ -154,8 +154,8 @@ async def test_a_frozen_server_is_left(tmp_path: Path, resolver: ManualResolver)
     made = [EchoProcess(tmp_path, f"p{number}") for number in range(2)]
     fast = [
         ("grpc.keepalive_time_ms", 400),
-        ("grpc.keepalive_timeout_ms", 300),
-        ("grpc.http2.ping_timeout_ms", 300),
+        ("grpc.keepalive_timeout_ms", 4_000),  # longer than the other one may stand still on a busy machine
+        ("grpc.http2.ping_timeout_ms", 4_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
     ]
@@ -167,14 +167,14 @@ async def test_a_frozen_server_is_left(tmp_path: Path, resolver: ManualResolver)
         async with Channel("echo", resolver, policy="round_robin", options=fast) as channel:
             await all_connected(channel, 2)
             made[0].pause()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await all_connected(channel, 1)
             echo = Echo(channel)
-            assert {await echo.unary_unary(b"name", timeout=5) for _ in range(10)} == {b"p1"}
+            assert {await echo.unary_unary(b"name", timeout=20) for _ in range(10)} == {b"p1"}
             made[0].resume()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await all_connected(channel, 2)
-            assert {await echo.unary_unary(b"name", timeout=5) for _ in range(10)} == {b"p0", b"p1"}
+            assert {await echo.unary_unary(b"name", timeout=20) for _ in range(10)} == {b"p0", b"p1"}
     finally:
         for process in made:
             process.kill()

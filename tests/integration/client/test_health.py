@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import grpc.aio
@@ -21,6 +22,7 @@ from grpc_balancer.health import HealthWatch, probe
 from grpc_balancer.options import with_defaults
 from tests.integration.client.echo import EchoServer
 from tests.integration.client.proxy import Proxy
+from tests.servers.ports import free_port
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -37,11 +39,16 @@ class Watches(health_aio.HealthServicer):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.times: list[float] = []
+        self.news = asyncio.Condition()
         self.left = asyncio.Event()
         self.script: Callable[[Any], Any] | None = None
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         self.asked.append(request.service)
+        self.times.append(asyncio.get_running_loop().time())
+        async with self.news:
+            self.news.notify_all()
         try:
             if self.script is not None:
                 await self.script(context)
@@ -50,12 +57,18 @@ class Watches(health_aio.HealthServicer):
         finally:
             self.left.set()
 
+    async def pauses(self, number: int) -> list[float]:
+        """The first so many pauses between two questions, once they are over. Fails after 30 s."""
+        async with asyncio.timeout(30), self.news:
+            await self.news.wait_for(lambda: len(self.times) > number)
+        return [later - earlier for earlier, later in pairwise(self.times[: number + 1])]
+
 
 class HealthServer:
     """A server that has a health service and nothing else."""
 
     def __init__(self, options: Sequence[tuple[str, Any]] = ()) -> None:
-        self.port = 0
+        self.port = free_port()  # which no client is given while the server is down
         self.health = Watches()
         self._options = [*options, ("grpc.so_reuseport", 0)]
         self._server: grpc.aio.Server | None = None
@@ -87,8 +100,8 @@ class Watching:
         self._news.set()
 
     async def until(self, state: ChannelConnectivity) -> str:
-        """The reason that comes with this state, when it is said. Fails after 10 s."""
-        async with asyncio.timeout(10):
+        """The reason that comes with this state, when it is said. Fails after 30 s."""
+        async with asyncio.timeout(30):
             while self.watch.verdict[0] is not state:
                 self._news.clear()
                 await self._news.wait()
@@ -171,7 +184,8 @@ async def test_a_connection_lost_and_found_is_watched_again(server: HealthServer
 @pytest.mark.usefixtures("_impatient")
 async def test_a_connection_that_grew_old_says_nothing_against_its_server() -> None:
     """The stream goes with the old connection when a new one is there: calls wait for the answer over that one."""
-    age = [("grpc.max_connection_age_ms", 300), ("grpc.max_connection_age_grace_ms", 100)]
+    # Seconds: that a connection has ended before this process got round to answering does speak against a server.
+    age = [("grpc.max_connection_age_ms", 3_000), ("grpc.max_connection_age_grace_ms", 1_000)]
     server = await HealthServer(age).start()
     async with watching(server.port, "") as made:
         await made.until(READY)
@@ -202,7 +216,7 @@ async def test_without_a_connection_nobody_is_asked(server: HealthServer) -> Non
         made.watch.connection_changed(False)
         assert made.watch.verdict[0] is CONNECTING
         await made.watch.stopped()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await server.health.left.wait()  # the stream does not hold up a server that stops
         made.watch.connection_changed(True)
         made.watch.connection_changed(True)
@@ -229,8 +243,9 @@ async def test_without_a_health_service_a_server_is_healthy(caplog: pytest.LogCa
     ]
 
 
-async def test_a_stream_that_ends_is_opened_again(server: HealthServer) -> None:
+async def test_a_stream_that_ends_is_opened_again(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers and ends the stream with OK is not healthy until it answers again."""
+    monkeypatch.setattr(health, "_FIRST_PAUSE", 4.0)  # a stream that has lasted longer than that had a reason to end
     again = asyncio.Event()
 
     async def end(context: Any) -> None:
@@ -262,14 +277,13 @@ async def test_a_server_that_fails_is_not_asked_all_the_time(
     server.health.script = refuse
     async with watching(server.port) as made:
         assert await made.until(FAILED) == "the health check failed: INTERNAL: not today"
-        await asyncio.sleep(1)  # 0.1 s, 0.16 s, 0.26 s, 0.41 s … each within a fifth
-        assert 4 <= len(server.health.asked) <= 6
+        pauses = await server.health.pauses(4)  # 0.1 s, 0.16 s, 0.26 s, 0.41 s … each within a fifth
+        assert all(pause > 0.079 * 1.6**number for number, pause in enumerate(pauses))
         assert len(made.said) == 1
-    server.health.asked.clear()
+    server.health.times.clear()
     server.health.script = answer_and_refuse
     async with watching(server.port):
-        await asyncio.sleep(1)
-        assert 6 <= len(server.health.asked) <= 13
+        assert min(await server.health.pauses(8)) > 0.079
 
 
 async def test_what_is_no_health_message_is_not_healthy(server: HealthServer) -> None:
@@ -301,7 +315,7 @@ async def test_any_answer_to_a_probe_will_do(server: HealthServer) -> None:
     echo = await EchoServer().start()
     for port in (server.port, echo.port):
         channel = channel_to(port)
-        assert await probe(Line(channel), 5.0)
+        assert await probe(Line(channel), 30.0)
         await channel.close()
     await echo.stop()
 
@@ -311,12 +325,12 @@ async def test_no_answer_to_a_probe_is_none(server: HealthServer) -> None:
     proxy = await Proxy(server.port).start()
     channel = channel_to(proxy.port)
     line = Line(channel)
-    assert await probe(line, 5.0)
+    assert await probe(line, 30.0)
     proxy.freeze()
     assert not await probe(line, 0.1)
     assert line.ready
     proxy.thaw()
-    assert await probe(line, 5.0)
+    assert await probe(line, 30.0)
     for end in (proxy.cut, channel.close):
         proxy.freeze()
         asked = asyncio.create_task(probe(line, 5.0))

@@ -75,14 +75,16 @@ async def test_interceptors_run_in_order(resolver: ManualResolver, servers: list
 
 
 class Kill(grpc.aio.UnaryUnaryClientInterceptor):
-    """Kills the server that the call is about to be sent to."""
+    """Kills the server that the call is about to be sent to, over `channel`."""
+
+    channel: Channel
 
     def __init__(self, *processes: EchoProcess) -> None:
         self.processes = processes
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         call = await continuation(client_call_details, request)
-        kill_and_let_grpc_know(*self.processes)
+        kill_and_let_grpc_know(self.channel, *self.processes)
         return call
 
 
@@ -94,6 +96,7 @@ async def test_interceptors_see_a_call_once(
     tag, kill = Tag("a"), Kill(process)
     resolver.push(snapshot(1, process.instance()))
     async with Channel("echo", resolver, interceptors=[tag, kill], policy="pick_first") as channel:
+        kill.channel = channel
         await all_connected(channel, 1)
         resolver.push(snapshot(2, process.instance(), servers[0].instance()))
         await all_connected(channel, 2)

@@ -69,7 +69,7 @@ async def kill_each_in_turn(channel: Channel, processes: list[EchoProcess], load
         process.kill()
         await load.more(calls)
         await asyncio.to_thread(process.start)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             await all_connected(channel)
     await load.more(calls)
 

@@ -26,11 +26,14 @@ async def test_a_call_too_many_fails_at_once(resolver: ManualResolver, servers: 
     async with Channel("echo", resolver, limit=OutstandingLimit(2)) as channel:
         await all_connected(channel)
         echo = Echo(channel)
-        calls = [echo.unary_unary(b"sleep 0.5") for _ in range(6)]
+        calls = [echo.unary_unary(b"wait") for _ in range(6)]
         with pytest.raises(AioRpcError, match="'echo' is at its limit: 2 calls in progress at each endpoint") as caught:
             await echo.unary_unary(b"name")
         assert caught.value.code() is StatusCode.UNAVAILABLE
         assert all("at its limit" in row.left_out for row in channel.explain().instances)
+        await running(servers, 6)
+        for server in servers:
+            server.gate.set()
         await asyncio.gather(*calls)
         assert max(server.most_running for server in servers) == 2
         assert await echo.unary_unary(b"name")
@@ -60,13 +63,15 @@ async def test_a_call_waits_no_longer_than_its_deadline(resolver: ManualResolver
     async with Channel("echo", resolver, limit=OutstandingLimit(1, queue=1)) as channel:
         await all_connected(channel, 1)
         echo = Echo(channel)
-        long = echo.unary_unary(b"sleep 1")
+        long = echo.unary_unary(b"wait")
         with pytest.raises(AioRpcError, match="at its limit") as caught:
             await echo.unary_unary(b"name", timeout=0.1)
         assert caught.value.code() is StatusCode.DEADLINE_EXCEEDED
         cancelled = echo.unary_unary(b"name")
         cancelled.cancel()
-        assert await echo.unary_unary(b"name", timeout=5) == b"s0"
+        waiting = echo.unary_unary(b"name", timeout=30)
+        servers[0].gate.set()
+        assert await waiting == b"s0"
         assert await long
 
 
@@ -78,9 +83,11 @@ async def test_an_endpoint_at_its_limit_sends_calls_elsewhere(
     async with Channel("echo", resolver, policy="pick_first", limit=OutstandingLimit(2)) as channel:
         await all_connected(channel)
         echo = Echo(channel)
-        calls = [echo.unary_unary(b"sleep 0.3") for _ in range(5)]
+        calls = [echo.unary_unary(b"wait") for _ in range(5)]
         await running(servers, 5)
         assert sorted(server.running for server in servers) == [1, 2, 2]
+        for server in servers:
+            server.gate.set()
         await asyncio.gather(*calls)
 
 

@@ -83,7 +83,7 @@ async def test_a_draining_endpoint_finishes_its_streams(
     assert await stream.code() is StatusCode.OK
     for other in streams:
         other.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while "retiring" in repr(channel):
             await channel._dispatcher.change()
 

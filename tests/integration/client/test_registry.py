@@ -163,6 +163,7 @@ async def test_a_killed_instance_is_left_before_its_key_is(etcd: Etcd, tmp_path:
     processes = [EchoProcess(tmp_path, f"p{number}") for number in range(3)]
     for process in processes:
         process.registry = etcd.url
+        process.ttl = 10  # time for a hundred calls, should this machine stand still for some of it
     try:
         for process in processes:
             process.start()
@@ -174,15 +175,17 @@ async def test_a_killed_instance_is_left_before_its_key_is(etcd: Etcd, tmp_path:
             processes[1].kill()
             await shown(channel, "2 of 3 ready")
             calls = 0
-            async with asyncio.timeout(3 * TTL):
+            async with asyncio.timeout(60):
                 while "2 of 2 ready" not in repr(channel):
-                    assert await echo.unary_unary(b"name", timeout=5) in {b"p0", b"p2"}
+                    assert await echo.unary_unary(b"name", timeout=20) in {b"p0", b"p2"}
                     calls += 1
             assert calls > 100
             await asyncio.to_thread(processes[1].start)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await all_connected(channel)
-            assert {await echo.unary_unary(b"name") for _ in range(30)} == names
+            async with asyncio.timeout(30):
+                while await echo.unary_unary(b"name") != b"p1":  # which has a small share at first
+                    pass
     finally:
         for process in processes:
             process.kill()
@@ -228,7 +231,7 @@ async def test_etcd_is_away_from_the_start(tmp_path: Path, servers: list[EchoSer
                 await Echo(channel).unary_unary(b"x", timeout=10)
             waiting = Echo(channel).unary_unary(b"x", wait_for_ready=True)
             await asyncio.to_thread(etcd.start)
-            async with registered(etcd.url, servers[0].instance()), asyncio.timeout(10):
+            async with registered(etcd.url, servers[0].instance()), asyncio.timeout(30):
                 assert await waiting == b"x"
     finally:
         etcd.kill()

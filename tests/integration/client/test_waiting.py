@@ -59,13 +59,9 @@ async def test_the_wait_is_part_of_the_time(resolver: ManualResolver, servers: l
     """What a call has waited for its endpoint is not given to it again there."""
     async with Channel("echo", resolver) as channel:
         loop = asyncio.get_running_loop()
-        started = loop.time()
-        call = Echo(channel).unary_unary(b"sleep 30", timeout=0.5)
-        loop.call_later(0.3, resolver.push, snapshot(1, servers[0].instance()))
-        with pytest.raises(AioRpcError) as caught:
-            await call
-        assert caught.value.code() is StatusCode.DEADLINE_EXCEEDED
-        assert loop.time() - started < 0.75
+        call = Echo(channel).unary_unary(b"left", timeout=9)
+        loop.call_later(0.5, resolver.push, snapshot(1, servers[0].instance()))
+        assert float(await call) < 8.7
         assert servers[0].calls["unary_unary"] == 1
 
 
@@ -155,7 +151,7 @@ async def test_refused_connections_are_named(resolver: ManualResolver) -> None:
     gone = nobody()
     draining = Instance("echo", "127.0.0.1:9", id="d", state=State.DRAINING)
     resolver.push(snapshot(7, gone, draining, stale=True))
-    async with Channel("echo", resolver) as channel:
+    async with Channel("echo", resolver, clock=lambda: 1000.0) as channel:
         with pytest.raises(AioRpcError) as caught:
             await Echo(channel).unary_unary(b"x")
         assert caught.value.details() == (
@@ -199,7 +195,7 @@ async def test_an_endpoint_that_comes_up_is_connected(resolver: ManualResolver) 
         with pytest.raises(AioRpcError):
             await Echo(channel).unary_unary(b"x")
         await server.start()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             assert await Echo(channel).unary_unary(b"name", wait_for_ready=True) == b"late"
     await server.stop()
 
@@ -248,7 +244,7 @@ async def test_a_resolver_that_fails_is_read_again(servers: list[EchoServer], ca
         with pytest.raises(AioRpcError, match="out of order"):
             await Echo(channel).unary_unary(b"x")
         assert "the resolver of 'echo' failed" in caplog.text
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await Echo(channel).unary_unary(b"x", wait_for_ready=True) == b"x"
         await all_connected(channel, 1)
         assert await Echo(channel).unary_unary(b"x") == b"x"

@@ -22,6 +22,8 @@ from shop_services.runtime.settings import Settings
 from shop_services.user import wiring as user
 from tests.integration.gateway.serving import http
 
+LEASE = 3600
+"""Seconds: a cache that stands still for most of them holds its values for lost."""
 WIRINGS: dict[str, Wiring] = {"user": user.wire, "product": product.wire, "order": order.wire, "cache": cache.wire}
 
 
@@ -40,7 +42,9 @@ async def service(name: str, settings: Settings, registry: Registry) -> AsyncIte
 async def running_shop(data: Path, services: Iterable[str] = WIRINGS) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the gateway of a new shop that has these services. It calls as an admin, and as often as it likes."""
     memory = f"memory://{data.name}"
-    settings = Settings(registry_url=memory, nats_url=memory, data=data, gateway_rate=0)
+    settings = Settings(
+        registry_url=memory, nats_url=memory, data=data, gateway_rate=0, gateway_timeout=30, lease_ttl=LEASE
+    )
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(connect(settings, "gateway"))
         for name in services:

@@ -20,7 +20,7 @@ from shop_services.gateway.server import HttpServer
 from shop_services.runtime.overload import Bounds, ConcurrencyLimit
 from tests.integration.gateway.serving import DEADLINE
 
-SHORT = ConnectionBounds(head=1.0, idle=1.0, stalled=1.0, lingering=1.0, closing=1.0)
+EARNEST = ConnectionBounds()
 
 
 @dataclass
@@ -128,11 +128,16 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    bounds: ConnectionBounds = SHORT, *, limit: Bounds | None = None, rate: float = 0, burst: int = 1, proxies: str = ""
+    bounds: ConnectionBounds = EARNEST,
+    *,
+    limit: Bounds | None = None,
+    rate: float = 0,
+    burst: int = 1,
+    proxies: str = "",
 ) -> AsyncIterator[Served]:
-    """Serve an `Application`."""
+    """Serve an `Application`. For its rates no time passes."""
     application = Application()
-    pressure = Pressure(ConcurrencyLimit(limit), Rates(rate, burst, Proxies(proxies)))
+    pressure = Pressure(ConcurrencyLimit(limit), Rates(rate, burst, Proxies(proxies), now=lambda: 0.0))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = HttpServer(pressure.around(application), listener, bounds)
         await server.start()
@@ -154,7 +159,7 @@ def is_status(answer: tuple[int, dict[str, str], bytes], http: int, code: int) -
 @pytest.mark.parametrize("sent", ["GET /", "GET / HTTP/1.1\r\nHost: x\r\nX-A: "])
 async def test_a_head_that_does_not_end_is_cut_off(sent: str) -> None:
     """A head has a deadline, also on a connection that has been used; drop by drop does not extend it."""
-    async with serving() as served:
+    async with serving(ConnectionBounds(head=4.0)) as served:
         client = await served.client()
         assert (await client.get("/"))[0] == 200
         client.writer.write(sent.encode())
@@ -173,10 +178,14 @@ async def test_a_head_that_does_not_end_is_cut_off(sent: str) -> None:
 
 async def test_connections_on_which_nothing_comes_are_closed() -> None:
     """Those that are new, and those that were used and are idle; one that is being answered stays."""
-    async with serving() as served:
+    # Each asks before its time is over, although this machine may stand still.
+    async with serving(ConnectionBounds(head=4.0, idle=4.0)) as served:
         fresh, used, busy = [await served.client() for _ in range(3)]
         assert (await used.get("/"))[0] == 200
         answer = asyncio.create_task(busy.get("/hold"))
+        async with asyncio.timeout(DEADLINE):
+            for _ in range(2):
+                await served.application.began.acquire()
         assert await fresh.closed() == b""
         assert await used.closed() == b""
         assert not answer.done()
@@ -186,7 +195,7 @@ async def test_connections_on_which_nothing_comes_are_closed() -> None:
 
 async def test_a_body_that_goes_on_after_the_answer_is_cut_off() -> None:
     """What nobody reads is waited for no longer than a head."""
-    async with serving() as served:
+    async with serving(ConnectionBounds(head=4.0)) as served:
         client = await served.client()
         answer = await client.ask("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc")
         assert answer[0] == 200
@@ -236,7 +245,7 @@ async def test_nonsense_is_refused(sent: str) -> None:
 @pytest.mark.parametrize("path", ["/large", "/stream"])
 async def test_an_answer_that_is_not_read_is_given_up(path: str) -> None:
     """A client that takes nothing loses the connection, and of a stream no more is made than the system keeps."""
-    async with serving() as served:
+    async with serving(ConnectionBounds(stalled=1.0, closing=1.0)) as served:
         client = await served.client(limit=1)
         client.writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         async with asyncio.timeout(DEADLINE):
@@ -250,7 +259,7 @@ async def test_an_answer_that_is_not_read_is_given_up(path: str) -> None:
 
 async def test_who_does_not_read_keeps_no_server_from_stopping() -> None:
     """Deadlines hold while it drains, too, however long that may take."""
-    async with serving() as served:
+    async with serving(ConnectionBounds(stalled=1.0, closing=1.0)) as served:
         client = await served.client(limit=1)
         client.writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(DEADLINE):

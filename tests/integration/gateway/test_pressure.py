@@ -42,7 +42,9 @@ async def gateway(etcd: Etcd, directory: Path, **variables: str) -> AsyncIterato
     process = ServiceProcess("gateway", directory, environment)
     await asyncio.to_thread(process.start)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE) as client:
+        # It keeps its connections, however slow the machine is: for a new one an address may have too many.
+        keep = httpx.Limits(max_connections=100, keepalive_expiry=None)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE, limits=keep) as client:
             yield Gateway(port, client)
     finally:
         await asyncio.to_thread(process.kill)

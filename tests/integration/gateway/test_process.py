@@ -75,13 +75,17 @@ async def gateway(etcd: Etcd, **variables: str) -> AsyncIterator[Running]:
             await process.communicate()
 
 
+DRAINING = "8"
+"""Seconds that a gateway says that it drains before it stops: time to look, and to start `etcdctl` for that."""
+
+
 async def test_it_is_registered_drains_and_ends(shared_etcd: Etcd) -> None:
     """It is found under a lease as an instance that speaks HTTP.
 
     After SIGTERM it says so in the registry and on /readyz, answers what was begun, takes its key away and exits with
     0.
     """
-    async with gateway(shared_etcd) as running:
+    async with gateway(shared_etcd, SHOP_PROPAGATION=DRAINING, SHOP_LEASE_TTL="60") as running:
         address = (await running.logged("listening"))["address"]
         async with asyncio.timeout(DEADLINE):
             while not (entries := await running.registered()):

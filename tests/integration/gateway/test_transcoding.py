@@ -71,15 +71,15 @@ async def test_a_request_without_an_id_gets_one(client: httpx.AsyncClient, zoo_s
 
 async def test_the_deadline_is_the_default_or_the_clients(zoo_server: ZooServer) -> None:
     """Without Grpc-Timeout a call gets the gateway's own limit; with one, that, up to a bound."""
-    async with zoo_gateway(zoo_server.address, Limits(timeout=5, most_timeout=20)) as client:
-        for header, seconds in ((None, 5), ("3S", 3), ("100S", 20)):
+    async with zoo_gateway(zoo_server.address, Limits(timeout=200, most_timeout=300)) as client:
+        for header, seconds in ((None, 200), ("100S", 100), ("1000S", 300)):
             await client.get("/v1/echo", headers={"Grpc-Timeout": header} if header else {})
-            assert zoo_server.timeout == pytest.approx(seconds, abs=0.5)
+            assert zoo_server.timeout == pytest.approx(seconds, abs=20)  # a busy machine takes of it
 
 
 async def test_a_late_answer_is_a_504(client: httpx.AsyncClient, zoo_server: ZooServer) -> None:
     """When the deadline passes the client is told, and the call ends at the service."""
-    response = await client.get("/v1/sleep", headers={"Grpc-Timeout": "200m"})
+    response = await client.get("/v1/sleep", headers={"Grpc-Timeout": "4S"})  # it has begun by then
     assert response.status_code == 504
     assert response.json()["code"] == 4
     async with asyncio.timeout(DEADLINE):

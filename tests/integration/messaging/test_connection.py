@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from shop_services.messaging.jetstream.connection import PROBE, Connection
+from tests.elapsed import measured
 from tests.integration.client.proxy import Proxy
 from tests.servers import Nats, free_port
 
@@ -24,9 +25,10 @@ async def test_a_connection_that_breaks_amid_writing_is_lost_at_once(nats: Nats)
     link.client._pending_data_size += 6
     for writer in proxy._writers:  # reset, not closed
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    proxy.cut()
-    async with asyncio.timeout(PROBE / 4):
+    async with measured() as elapsed, asyncio.timeout(30):
+        proxy.cut()
         await link.lost.wait()
+        assert elapsed.seconds < PROBE / 4
     again = await connection.link(5.0)
     assert again is not link
     await again.client.flush()
@@ -54,6 +56,7 @@ async def close_after(steps: int, url: str) -> None:
         await asyncio.sleep(0)
     time.sleep(0.02)  # noqa: ASYNC251 - as while the port of a server is bound, and NATS answers meanwhile
     await asyncio.sleep(0)
-    async with asyncio.timeout(3):
+    async with measured() as elapsed, asyncio.timeout(30):
         await connection.close()
+        assert elapsed.seconds < 3
     assert connection.closed

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ from shop_services.messaging.envelopes import envelope
 from shop_services.messaging.jetstream import JetStreamBus, Limits, streams
 from shop_services.messaging.retry import RetryPolicy
 from shop_services.runtime.errors import Unavailable
+from tests.elapsed import measured
 from tests.servers import Nats, NatsCluster
 
 QUICK = RetryPolicy(attempts=10, first=0.05, longest=0.5)
@@ -31,14 +32,16 @@ OpenBus = Callable[..., AbstractAsyncContextManager[JetStreamBus]]
 @pytest.fixture
 def open_bus() -> OpenBus:
     @asynccontextmanager
-    async def opened(url: str, *, replicas: int = 1, limits: Limits | None = None) -> AsyncIterator[JetStreamBus]:
-        bus = JetStreamBus(url, name="tester", replicas=replicas, limits=limits, rng=Random(1), ack_wait=1.0)
+    async def opened(
+        url: str, *, replicas: int = 1, limits: Limits | None = None, ack_wait: float = 1.0
+    ) -> AsyncIterator[JetStreamBus]:
+        bus = JetStreamBus(url, name="tester", replicas=replicas, limits=limits, rng=Random(1), ack_wait=ack_wait)
         try:
             yield bus
         finally:
-            begin = time.monotonic()
-            await bus.close()
-            assert time.monotonic() - begin < 2.0
+            async with measured() as elapsed:
+                await bus.close()
+                assert elapsed.seconds < 2.0
 
     return opened
 
@@ -111,7 +114,7 @@ async def while_publishing(bus: JetStreamBus, disturb: Callable[[], Awaitable[No
                 continue
             acknowledged.append(one)
 
-    async with asyncio.timeout(60), asyncio.TaskGroup() as publishers:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as publishers:
         for publisher in range(8):
             publishers.create_task(publish(publisher))
         await until(lambda: len(acknowledged) >= 50)
@@ -151,10 +154,12 @@ async def test_a_frozen_server_is_left_and_found_again(nats: Nats, open_bus: Ope
     async with open_bus(nats.url) as bus, bus.subscribe("orders", seen, concurrency=2, retries=QUICK):
         await bus.publish(message("before"))
         nats.pause()
-        begin = time.monotonic()
-        with pytest.raises(BusUnavailable):
-            await bus.publish(message("lost"))
-        assert 4.5 < time.monotonic() - begin < 6.0
+        async with measured() as elapsed:
+            begin = time.monotonic()
+            with pytest.raises(BusUnavailable):
+                await bus.publish(message("lost"))
+            assert time.monotonic() - begin > 4.5
+            assert elapsed.seconds < 6.0
         nats.resume()
         await until_published(bus, message("after"))
         await seen.until({"before", "after"})
@@ -163,13 +168,13 @@ async def test_a_frozen_server_is_left_and_found_again(nats: Nats, open_bus: Ope
 async def test_a_bus_closes_promptly_from_a_frozen_server(nats: Nats, open_bus: OpenBus) -> None:
     """Draining and closing take less than 2 s each, although nothing answers."""
     seen = Seen()
-    async with open_bus(nats.url) as bus:  # asserts how long it takes to close
+    async with open_bus(nats.url) as bus, AsyncExitStack() as stack:  # the first asserts how long it takes to close
         async with bus.subscribe("orders", seen, concurrency=4, retries=QUICK):
             await bus.publish(message("a"))
             await seen.until({"a"})
             nats.pause()
-            begin = time.monotonic()
-        assert time.monotonic() - begin < 2.0
+            elapsed = await stack.enter_async_context(measured())
+        assert elapsed.seconds < 2.0
     nats.resume()
 
 
@@ -220,7 +225,7 @@ async def test_an_absent_server_is_waited_for(tmp_path: Path, open_bus: OpenBus)
                 await without_blocking(server.start)
                 await until_published(bus, message("a"))
                 await seen.until({"a"})
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while not heard.is_set():
                         bus.announce("orders", "order-a")
                         await asyncio.sleep(0.05)
@@ -235,7 +240,7 @@ async def test_listening_survives_a_restart(nats: Nats, open_bus: OpenBus) -> No
     heard: asyncio.Queue[str] = asyncio.Queue()
     async with open_bus(nats.url) as bus, bus.listen("orders", heard.put_nowait):
         for subject in ("before", "after"):
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):
                 while heard.empty() or heard.get_nowait() != subject:
                     bus.announce("orders", subject)
                     await asyncio.sleep(0.05)
@@ -309,7 +314,7 @@ async def killed_while_handling(url: str, id: str) -> None:
     worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert worker.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await worker.stdout.readline() == f"{id}\n".encode()
     finally:
         worker.kill()
@@ -323,7 +328,7 @@ async def test_a_killed_workers_message_goes_to_another(nats: Nats, open_bus: Op
         await killed_while_handling(nats.url, "a")
         seen = Seen()
         async with bus.subscribe("orders", seen, concurrency=1, retries=RetryPolicy(attempts=2)):
-            await seen.until({"a"}, seconds=5.0)
+            await seen.until({"a"}, seconds=15.0)
 
         await bus.publish(message("poison"))
         for _ in range(2):
@@ -368,6 +373,7 @@ async def test_a_server_that_refuses_is_complained_of(nats: Nats, open_bus: Open
         ):
             with pytest.raises(BusUnavailable, match="insufficient"):
                 await bus.publish(message("a"))
+            await until(lambda: any(line["event"] == "no messages come" for line in logs))
     complaints = [line for line in logs if line["event"] == "no messages come"]
     assert len(complaints) == 1
     assert "insufficient" in complaints[0]["reason"]
@@ -425,10 +431,15 @@ async def test_workers_that_come_and_go_repeat_nothing_and_hold_nothing_up(nats:
         for one in wanted:
             await bus.publish(message(one))
 
-    async with open_bus(nats.url) as bus, asyncio.timeout(60), asyncio.TaskGroup() as publisher:
+    # Nothing comes by itself that was not handed over, and nothing twice because this process stood still.
+    async with (
+        open_bus(nats.url, ack_wait=300.0) as bus,
+        asyncio.timeout(120),
+        asyncio.TaskGroup() as publisher,
+    ):
         publisher.create_task(publish())
         while len(set(seen.ids)) < len(wanted):
             async with bus.subscribe("orders", seen, concurrency=4, retries=QUICK) as subscription:
                 await asyncio.sleep(rng.uniform(0, 0.03))
-                await subscription.drain(5.0)
+                await subscription.drain(30.0)
     assert sorted(seen.ids) == sorted(wanted)

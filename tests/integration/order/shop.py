@@ -31,13 +31,13 @@ from tests.identity import as_operator
 
 
 @asynccontextmanager
-async def served(app: App, registry: Registry) -> AsyncIterator[str]:
+async def served(app: App, registry: Registry, grace: float = 5) -> AsyncIterator[str]:
     """Serve `app` and register it; yields its address. Leaving drains it, as SIGTERM does."""
     server = make_server(app)
     address = f"127.0.0.1:{server.grpc.add_insecure_port('127.0.0.1:0')}"
     await server.report(serving=True)
     instance = Instance(app.name, address)
-    async with serving(server.grpc, registry, instance, health=server, propagation_delay=0, grace=5, signals=()):
+    async with serving(server.grpc, registry, instance, health=server, propagation_delay=0, grace=grace, signals=()):
         yield address
 
 
@@ -111,7 +111,7 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         instances = []
         for server in (first, second):
             app = await server.enter_async_context(wire_order(settings, registry))
-            address = await server.enter_async_context(served(app, registry))
+            address = await server.enter_async_context(served(app, registry, grace=60))
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
             instances.append(as_operator(channel, settings))
         both = await stack.enter_async_context(

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from shop.order.v1 import order_pb2 as pb
+from shop_services.payment import simulation
 from shop_services.runtime.settings import Settings
 from tests.integration.order.checkout import Checkout, open_checkout
 from tests.servers import Nats
@@ -43,13 +44,16 @@ async def settled(checkout: Checkout, product_id: str, counts: tuple[int, int, i
             await asyncio.sleep(0.05)
 
 
-async def test_a_refused_card_and_a_cancellation_give_the_stock_back(checkout: Checkout) -> None:
+async def test_a_refused_card_and_a_cancellation_give_the_stock_back(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both orders end with a reason, and are charged nothing in the end."""
+    monkeypatch.setattr(simulation, "_SLOW", 30.0)  # no order is paid before it is cancelled
     await checkout.fill(checkout.shop.pen, 5)
     refused = await checkout.buy("r1", pen=3, method="pm_card_chargeDeclinedInsufficientFunds")
     ended = await checkout.ended(refused.id)
     assert (ended.status, ended.status_reason) == (FAILED, "payment refused: insufficient_funds")
-    slow = await checkout.buy("r2", pen=2, method="pm_sim_slow")  # its authorization takes two seconds
+    slow = await checkout.buy("r2", pen=2, method="pm_sim_slow")
     cancel = pb.CancelOrderRequest(order_id=slow.id, reason="too slow")
     await checkout.shop.orders.CancelOrder(cancel, timeout=20)
     ended = await checkout.ended(slow.id)

@@ -18,7 +18,7 @@ Watch = grpc.aio.UnaryStreamCall[pb.WatchOrderRequest, pb.WatchOrderResponse]
 
 async def watch(stub: OrderServiceStub, order: pb.Order) -> Watch:
     """A watch that has told what the order is now."""
-    call: Watch = stub.WatchOrder(pb.WatchOrderRequest(order_id=order.id), timeout=20)
+    call: Watch = stub.WatchOrder(pb.WatchOrderRequest(order_id=order.id), timeout=60)
     first = await call.read()
     assert isinstance(first, pb.WatchOrderResponse)
     assert first.order.version == order.version
@@ -68,7 +68,7 @@ async def test_a_drain_ends_a_watch_at_once_and_another_instance_goes_on(shop: S
     """The drain does not wait for a watcher, who is told to watch again, and loses nothing by it."""
     order = await shop.create()
     call = await watch(shop.one, order)
-    async with asyncio.timeout(3):  # less than the grace of 5 s that calls in progress are given
+    async with asyncio.timeout(30):  # less than the minute that calls in progress are given
         await shop.first.aclose()
     with pytest.raises(grpc.aio.AioRpcError, match="draining; watch again") as ended:
         await rest(call)
@@ -86,4 +86,4 @@ async def test_a_watcher_who_leaves_is_forgotten(shop: Shop) -> None:
     for call in calls:
         call.cancel()
     poller = next(task for task in asyncio.all_tasks() if task.get_name() == "order watches")
-    await asyncio.wait_for(poller, 5)
+    await asyncio.wait_for(poller, 30)

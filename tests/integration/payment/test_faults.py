@@ -14,6 +14,9 @@ from shop_services.runtime.status import info_of
 from tests.integration.payment.till import AUTHORIZED, CAPTURED, TIMEOUT, Start, Till, net
 from tests.integration.product.shop import failure
 
+ENOUGH = 4.0
+"""Seconds within which a capture does its work, although this machine may stand still."""
+
 
 async def test_all_instances_obey(start: Start) -> None:
     """What one instance is told, the other knows within a moment, and one that starts later from its beginning."""
@@ -60,7 +63,7 @@ async def test_a_silent_call_has_done_its_work(till: Till) -> None:
     """The caller runs into its deadline, and the card is charged all the same."""
     await till.authorize("o1")
     await till.misbehave(silent=100)
-    assert (await failure(till.capture("o1", timeout=0.5))).code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (await failure(till.capture("o1", timeout=ENOUGH))).code is grpc.StatusCode.DEADLINE_EXCEEDED
     payment = await till.get("o1")
     assert (payment.state, net(payment)) == (CAPTURED, 1250)
 
@@ -68,7 +71,7 @@ async def test_a_silent_call_has_done_its_work(till: Till) -> None:
 async def test_the_silent_card_answers_when_it_is_asked_again(till: Till) -> None:
     """Its first capture does the work and says nothing; the second says what was done."""
     await till.authorize("o1", method="pm_sim_silent")
-    assert (await failure(till.capture("o1", timeout=0.5))).code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (await failure(till.capture("o1", timeout=ENOUGH))).code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert net(await till.capture("o1")) == 1250
 
 

@@ -16,6 +16,8 @@ from shop.product.v1 import inventory_pb2, inventory_pb2_grpc, product_pb2, prod
 from shop_services.runtime.app import App
 
 TIMEOUT = 20.0
+STREAM = 120.0
+"""Seconds that a watcher waits for changes that others make one after another."""
 
 Call = grpc.aio.UnaryStreamCall[product_pb2.WatchProductsRequest, product_pb2.WatchProductsResponse]
 
@@ -53,7 +55,7 @@ class Shop:
     async def watch(self, after: int = 0, category: str = "") -> Call:
         """A stream of changes, which has begun."""
         request = product_pb2.WatchProductsRequest(after_revision=after, category=category)
-        call = self.products.WatchProducts(request, timeout=60)
+        call = self.products.WatchProducts(request, timeout=STREAM)
         await call.initial_metadata()
         return call
 
@@ -99,7 +101,7 @@ def counts(stock: inventory_pb2.Stock) -> tuple[int, int, int]:
 
 async def take(call: Call, count: int) -> list[product_pb2.WatchProductsResponse]:
     """The next `count` changes of a stream."""
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(STREAM):
         return [await _next(call) for _ in range(count)]
 
 

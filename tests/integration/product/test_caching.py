@@ -23,6 +23,8 @@ Code = grpc.StatusCode
 Metadata = tuple[tuple[str, str], ...]
 
 BOUND = 0.5
+PATIENT: dict[str, Any] = {"cache_timeout": 10.0}
+"""Settings of an instance that waits for its shared cache longer than this machine may stand still."""
 NOWHERE: dict[str, Any] = {"nats_url": "nats://127.0.0.1:1"}
 """Settings of an instance that hears no announcements."""
 
@@ -176,7 +178,7 @@ async def test_old_copies_and_garbage_in_the_shared_cache_are_not_shown(
     start: Start, redis_url: str, mode: str
 ) -> None:
     """A Redis that comes back with what it had before a change, or with anything else, misleads no instance."""
-    one, other = [await start(catalog_cache=mode, cache_url=redis_url) for _ in range(2)]
+    one, other = [await start(catalog_cache=mode, cache_url=redis_url, **PATIENT) for _ in range(2)]
     pen, cup = await one.create("PEN", name="Pen"), await one.create("CUP", name="Cup")
     await _delete(one, cup.id)
     assert (await _name(one, pen.id), await _name(one, cup.id), await _listed(one)) == ("Pen", None, ["Pen"])
@@ -187,7 +189,7 @@ async def test_old_copies_and_garbage_in_the_shared_cache_are_not_shown(
             await _name(other, pen.id, at)
             for key, data in old.items():
                 await redis.set(key, damage(data))
-            fresh = await start(catalog_cache=mode, cache_url=redis_url)
+            fresh = await start(catalog_cache=mode, cache_url=redis_url, **PATIENT)
             for shop in (fresh, other, one):
                 assert (await _name(shop, pen.id), await _name(shop, cup.id)) == ("Quill", None)
                 assert await _listed(shop) == ["Quill"]
@@ -196,12 +198,12 @@ async def test_old_copies_and_garbage_in_the_shared_cache_are_not_shown(
 @sqlite
 async def test_a_second_instance_reads_what_the_first_has_shared(start: Start, redis_url: str) -> None:
     """A new instance is warm: what another has read from the database it finds in Redis, also what there is not."""
-    one = await start(cache_url=redis_url)
+    one = await start(cache_url=redis_url, **PATIENT)
     pen = await one.create("PEN", name="Pen")
     assert (await _name(one, pen.id), await _name(one, "none"), await _listed(one)) == ("Pen", None, ["Pen"])
     async with Redis.from_url(redis_url) as redis:
         await _stored(redis, 3)
-    other = await start(cache_url=redis_url)
+    other = await start(cache_url=redis_url, **PATIENT)
     async with asyncio.timeout(TIMEOUT):
         while _count(other, "shop_catalog_revision") < 1:  # noqa: ASYNC110 - its follower has not looked yet
             await asyncio.sleep(0.01)
@@ -294,7 +296,7 @@ async def test_a_repeated_request_is_followed_by_reads_that_have_it(start: Start
 @modes
 async def test_a_change_that_changes_nothing_has_a_position_too(start: Start, mode: str) -> None:
     """It can be read from, and leaves copies as good as they were."""
-    shop = await start(catalog_cache=mode)
+    shop = await start(catalog_cache=mode, catalog_staleness=60.0)
     pen = await shop.create("PEN", name="Pen")
     at = await _update(shop, pen.id, name="Pen")
     assert await _name(shop, pen.id, at) == "Pen"

@@ -33,7 +33,7 @@ async def test_a_login_is_used_and_renewed(guarded: Etcd) -> None:
     """Registrations, watches, lists and edits work with user and password, also after a restart of etcd, which forgets
     all tokens."""
     url = f"etcd://mesh:m@{guarded.endpoints}"
-    async with grpc_registry.connect(url) as registry, aclosing(registry.watch("product")) as watch:
+    async with grpc_registry.connect(url, timeout=30) as registry, aclosing(registry.watch("product")) as watch:
         registration = registry.register(Instance("product", "10.0.0.1:1", id="a"))
         await until(watch, lambda snapshot: ids(snapshot) == ["a"])
         await asyncio.to_thread(guarded.kill)
@@ -59,13 +59,15 @@ async def test_a_refusal_is_told_apart_from_an_outage(
     guarded: Etcd, login: str, prefix: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who may not enter is told so, as an operator, and as a reader that knows nothing yet."""
-    async with grpc_registry.connect(f"etcd://{login}{guarded.endpoints}/{prefix}") as registry:
+    async with grpc_registry.connect(f"etcd://{login}{guarded.endpoints}/{prefix}", timeout=30) as registry:
         with pytest.raises(RegistryRefused, match=reason):
             await registry.list()
-        async with aclosing(registry.watch("product")) as watch:
-            first = await asyncio.wait_for(anext(watch), 5)
-            assert isinstance(first, Unresolved)
-            assert reason in first.reason
+        async with aclosing(registry.watch("product")) as watch, asyncio.timeout(30):
+            while True:
+                told = await anext(watch)
+                assert isinstance(told, Unresolved)
+                if reason in told.reason:  # before, a busy machine may have been late with its answer
+                    break
     assert len([message for message in caplog.messages if "refuses" in message]) == 1
 
 

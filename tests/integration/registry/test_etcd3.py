@@ -52,7 +52,7 @@ class Observer:
     async def says(self) -> dict[str, Any]:
         """What it says next."""
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), 20)
+        line = await asyncio.wait_for(self._process.stdout.readline(), 60)
         assert line, "the observer ended"
         said = json.loads(line)
         assert isinstance(said, dict)

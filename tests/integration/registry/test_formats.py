@@ -116,7 +116,7 @@ async def test_after_a_lost_lease_all_come_back_together(own: Connect, etcd: Etc
             await until(watch, lambda snapshot: ids(snapshot) == [str(old.id)])
             await leases.revoke(registry._connection, old.id)
             registry._session.report_lost(old)
-            await asyncio.wait_for(registration.wait_registered(), 10)
+            await asyncio.wait_for(registration.wait_registered(), 30)
             new = registry._session.lease
             assert new != old
             await until(watch, lambda snapshot: ids(snapshot) == [str(new.id)])
@@ -134,7 +134,7 @@ async def test_keys_of_a_lease_given_up_go_with_the_next_registration(own: Conne
         await registration.wait_registered()
         old = registry._session.lease
         registry._session.report_lost(old)
-        await asyncio.wait_for(registration.wait_registered(), 10)
+        await asyncio.wait_for(registration.wait_registered(), 30)
         assert (await stored(etcd)).keys() == {OWN, KRATOS, f"product/{registry._session.lease.id}"}
         assert registry._session.lease != old
 

@@ -39,7 +39,7 @@ async def test_the_first_two_minutes(examples: list[Path], etcd: Etcd) -> None:
 
     async def seen() -> str:
         assert looking.stdout is not None
-        return (await asyncio.wait_for(looking.stdout.readline(), 20)).decode().strip()
+        return (await asyncio.wait_for(looking.stdout.readline(), 60)).decode().strip()
 
     try:
         assert await seen() == "fresh []"
@@ -48,7 +48,7 @@ async def test_the_first_two_minutes(examples: list[Path], etcd: Etcd) -> None:
             assert re.fullmatch(r"fresh \['127\.0\.0\.1:\d+'\]", await seen())
             serving.send_signal(signal.SIGTERM)
             assert await seen() == "fresh []"
-            assert await asyncio.wait_for(serving.wait(), 10) == 0
+            assert await asyncio.wait_for(serving.wait(), 60) == 0
         finally:
             if serving.returncode is None:
                 serving.kill()
@@ -59,7 +59,7 @@ async def test_the_first_two_minutes(examples: list[Path], etcd: Etcd) -> None:
 
 async def test_more_than_one_core(examples: list[Path], etcd: Etcd) -> None:
     """The workers of the README are four instances with ports of their own on one host; SIGTERM drains all of them."""
-    async with grpc_registry.connect(etcd.url) as registry, asyncio.timeout(60):
+    async with grpc_registry.connect(etcd.url) as registry, asyncio.timeout(120):
         process = await asyncio.create_subprocess_exec(sys.executable, examples[3], etcd.url, start_new_session=True)
         try:
             workers = await instances(registry, 4)
@@ -84,7 +84,7 @@ async def instances(registry: Registry, number: int) -> tuple[Instance, ...]:
 
 async def test_a_blocking_server(examples: list[Path], etcd: Etcd) -> None:
     """The blocking server of the README is found while it serves, and drained on SIGTERM."""
-    async with grpc_registry.connect(etcd.url) as registry, asyncio.timeout(30):
+    async with grpc_registry.connect(etcd.url) as registry, asyncio.timeout(120):
         process = await asyncio.create_subprocess_exec(sys.executable, examples[2], etcd.url)
         try:
             [instance] = await instances(registry, 1)

@@ -16,6 +16,7 @@ import pytest
 
 import grpc_registry
 from grpc_registry import Instance, Snapshot, TlsFiles
+from grpc_registry.etcd import lease as leases
 from grpc_registry.etcd import member as members
 from grpc_registry.etcd import v3
 from grpc_registry.waiting import stop
@@ -57,7 +58,7 @@ async def served(old: Authority, tmp_path: Path) -> AsyncIterator[str]:
 async def answers(channel: grpc.aio.Channel) -> bool:
     try:
         call: Any = channel.unary_unary("/test.Echo/Echo")
-        return bool(await call(b"hello", timeout=5) == b"hello")
+        return bool(await call(b"hello", timeout=30) == b"hello")
     except grpc.aio.AioRpcError as error:
         if error.code() is not grpc.StatusCode.UNAVAILABLE:
             raise
@@ -115,7 +116,7 @@ def locked(tmp_path: Path, old: Authority, new: Authority) -> Iterator[Etcd]:
 
 def registry_in(etcd: Etcd, directory: Path) -> grpc_registry.Registry:
     files = f"ca={directory}/trusted.pem&cert={directory}/client.pem&key={directory}/client.key"
-    return grpc_registry.connect(f"{etcd.url}?{files}&server_name=etcd.internal", ttl=3, rng=Random(1))
+    return grpc_registry.connect(f"{etcd.url}?{files}&server_name=etcd.internal", ttl=10, timeout=30, rng=Random(1))
 
 
 def connections(etcd: Etcd) -> set[int]:
@@ -128,7 +129,7 @@ def connections(etcd: Etcd) -> set[int]:
 
 
 async def all_connected_anew(etcd: Etcd, before: set[int]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not (present := connections(etcd)) or present & before:  # noqa: ASYNC110, nobody tells of a socket
             await asyncio.sleep(0.05)
 
@@ -141,7 +142,7 @@ async def test_a_registry_moves_to_new_certificates_and_loses_nothing(
     old.issue("client")
     async with registry_in(locked, tmp_path) as registry, registry_in(locked, tmp_path) as reader:
         registration = registry.register(Instance("product", "10.0.0.1:1", id="a"))
-        await asyncio.wait_for(registration.wait_registered(), 10)
+        await asyncio.wait_for(registration.wait_registered(), 30)
         async with aclosing(reader.watch("product")) as watch:
             await until(watch, lambda snapshot: ids(snapshot) == ["a"])
             lost: list[object] = []
@@ -167,6 +168,7 @@ async def test_a_registry_moves_to_new_certificates_and_loses_nothing(
             await until(watch, lambda snapshot: snapshot.instances[0].weight == 3)
 
             assert registration.registered
+            assert await leases.keep_alive(registry._connection, lease) == 10  # type: ignore[attr-defined]
             assert registry._session.lease is lease  # type: ignore[attr-defined]
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
@@ -182,10 +184,10 @@ async def test_certificates_that_etcd_does_not_take_are_not_moved_to(
     old.issue("client")
     async with registry_in(locked, tmp_path) as registry:
         registration = registry.register(Instance("product", "10.0.0.1:1", id="a"))
-        await asyncio.wait_for(registration.wait_registered(), 10)
+        await asyncio.wait_for(registration.wait_registered(), 30)
         before = connections(locked)
         Authority(tmp_path, "unknown").issue("client")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not any("not reached with new certificates" in message for message in caplog.messages):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert before <= connections(locked)

@@ -19,8 +19,11 @@ from shop_services.messaging.jetstream.connection import Connection
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.tls import client_tls, registry_url, server_tls
 from shop_services.storage import Database
-from tests.servers import Etcd, Nats, Postgres, Valkey
+from tests.servers import Etcd, Nats, Postgres, Valkey, free_port
 from tests.servers.process import exchange
+
+PATIENCE = 15.0
+"""Seconds that a client waits for its server, which answers in milliseconds, on a busy machine."""
 
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 """What a client of PostgreSQL begins with that wants encryption."""
@@ -73,7 +76,7 @@ class SecureEtcd:
         return Settings(registry_url=url, nats_url="memory://", tls_dir=directory, data=data)
 
     def asking(self, settings: Settings, stack: AsyncExitStack) -> Asking:
-        registry = grpc_registry.connect(registry_url(settings, "user"), timeout=2.0, rng=Random(1))
+        registry = grpc_registry.connect(registry_url(settings, "user"), timeout=PATIENCE, rng=Random(1))
         stack.push_async_exit(registry)
 
         async def ask() -> None:
@@ -121,8 +124,8 @@ class SecureNats:
         stack.push_async_callback(connection.close)
 
         async def ask() -> None:
-            link = await connection.link(2.0)
-            async with link.wait(2.0):
+            link = await connection.link(PATIENCE)
+            async with link.wait(PATIENCE):
                 await link.client.flush()
 
         return ask
@@ -135,7 +138,7 @@ class _Front:
         self._settings = Settings(registry_url="memory://", nats_url="memory://", tls_dir=certificates)
         self._name = name
         self._stack = AsyncExitStack()
-        self.port = 0
+        self.port = free_port()  # which it keeps over `close` and `start`
 
     async def start(self, behind: int, *, asked_for: bytes = b"", agreed: bytes = b"") -> None:
         """Pass on what comes to the port `behind`. A client that asks for encryption in plain text is told `agreed`."""
@@ -157,7 +160,6 @@ class _Front:
                 writer.close()
 
         front = await asyncio.start_server(serve, "127.0.0.1", self.port, ssl=None if asked_for else tls)
-        self.port = front.sockets[0].getsockname()[1]
         self._stack.callback(front.close)
 
     async def close(self) -> None:
@@ -218,7 +220,7 @@ class SecureValkey:
 
     def asking(self, settings: Settings, stack: AsyncExitStack) -> Asking:
         tls = client_tls(settings, "cache")
-        redis = Redis.from_pool(redis_pool(settings.cache_url, connections=1, timeout=2.0, tls=tls))
+        redis = Redis.from_pool(redis_pool(settings.cache_url, connections=1, timeout=PATIENCE, tls=tls))
         stack.push_async_callback(redis.aclose)
 
         async def ask() -> None:

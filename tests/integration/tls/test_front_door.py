@@ -16,7 +16,7 @@ from shop_services.gateway.server import HttpServer
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.tls import server_tls
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,7 +31,7 @@ async def serving(certificates: Path) -> AsyncIterator[tuple[int, ssl.SSLContext
     settings = Settings(tls_dir=certificates, registry_url="memory://", nats_url="memory://")
     tls = server_tls(settings, "gateway", require_client_cert=False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = HttpServer(_answer, listener, ConnectionBounds(head=1.0, lingering=5.0), tls=tls)
+        server = HttpServer(_answer, listener, ConnectionBounds(head=5.0, lingering=5.0), tls=tls)
         await server.start()
         try:
             yield listener.getsockname()[1], ssl.create_default_context(cafile=certificates / "ca.pem")

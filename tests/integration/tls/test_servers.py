@@ -20,7 +20,7 @@ async def place(request: pytest.FixtureRequest, certificates: Path, tmp_path: Pa
         yield place
 
 
-async def answered(ask: Asking, seconds: float = 20.0) -> None:
+async def answered(ask: Asking, seconds: float = 60.0) -> None:
     """Return as soon as the server answers; it is asked again until then."""
     async with asyncio.timeout(seconds):
         while True:

@@ -25,7 +25,7 @@ from shop_services.runtime.settings import Settings
 from tests.servers import Etcd
 from tests.watching import until
 
-SECONDS = 60
+SECONDS = 120
 
 
 @dataclass

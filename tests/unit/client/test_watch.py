@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
-from grpc_balancer.watch import LONGEST_PAUSE, Watch
+import pytest
+
+from grpc_balancer.watch import FIRST_PAUSE, LONGEST_PAUSE, Watch
 
 
 class Looks:
@@ -24,20 +27,24 @@ class Looks:
                 self._looked.clear()
                 await self._looked.wait()
 
-    def pauses(self) -> list[float]:
-        return [later - earlier for earlier, later in zip(self.times, self.times[1:], strict=False)]
 
-
-async def test_it_looks_less_and_less_often() -> None:
+async def test_it_looks_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """While nothing changes the pauses grow to the longest and no further; a change makes them short again."""
-    looks = Looks(10)
+    looks, pauses = Looks(10), list[float]()
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+
+    def noted(delay: float, callback: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+        pauses.append(delay)
+        return call_later(delay, callback, *arguments)
+
+    monkeypatch.setattr(loop, "call_later", noted)
     watch = Watch(looks)
     watch.hurry()
     await looks.number(11)
     watch.stop()
-    pauses = looks.pauses()
-    assert pauses[8] >= 0.9 * LONGEST_PAUSE  # the tenth look comes at rest
-    assert pauses[9] < pauses[8]
+    growing = [FIRST_PAUSE * 2**number for number in range(7)]
+    assert pauses == [*growing, *[LONGEST_PAUSE] * 4, FIRST_PAUSE, 2 * FIRST_PAUSE]  # the tenth look comes at rest
 
 
 async def test_it_starts_and_stops() -> None:

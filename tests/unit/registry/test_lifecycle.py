@@ -23,6 +23,10 @@ from tests.watching import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+AMPLE = 4.0
+"""A delay within which a test does something, also on a machine that stands still meanwhile."""
+
 NO_METHOD = [
     (b":method", b"POST"),
     (b":scheme", b"http"),
@@ -112,7 +116,7 @@ async def test_it_serves_before_it_is_registered(scene: Scene) -> None:
 
 async def test_a_drain_loses_no_call(scene: Scene) -> None:
     """Clients are told first, after the delay health changes and the instance leaves, and a running call ends well."""
-    async with scene.serving(propagation_delay=0.5) as lifecycle:
+    async with scene.serving(propagation_delay=AMPLE) as lifecycle:
         call = scene.call()
         await scene.entered.wait()
         draining = asyncio.create_task(lifecycle.drain())
@@ -137,7 +141,7 @@ async def test_a_drain_goes_on_without_the_registry(scene: Scene, caplog: pytest
     """A registry that is away delays nothing but what is bounded, and the server stops in order."""
     async with scene.serving() as lifecycle:
         scene.space.go_away("maintenance")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await lifecycle.drain()
     assert any("draining goes on without the registry: maintenance" in message for message in caplog.messages)
 
@@ -145,7 +149,7 @@ async def test_a_drain_goes_on_without_the_registry(scene: Scene, caplog: pytest
 async def test_without_the_registry_clients_are_told_by_health_and_given_time(scene: Scene) -> None:
     """NOT_SERVING is then the first that they can know, so what was on its way when it came is served."""
     scene.let_go.set()
-    async with scene.serving(propagation_delay=0.5) as lifecycle:
+    async with scene.serving(propagation_delay=AMPLE) as lifecycle:
         async with scene.watching() as (watch, _):
             scene.space.go_away("maintenance")
             lifecycle.begin_drain()
@@ -154,10 +158,13 @@ async def test_without_the_registry_clients_are_told_by_health_and_given_time(sc
         await lifecycle.wait()
 
 
-async def test_who_hears_of_a_drain_by_health_alone_loses_no_call(scene: Scene) -> None:
+async def test_who_hears_of_a_drain_by_health_alone_loses_no_call(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A client that the registry does not reach calls until it reads NOT_SERVING, and what it has sent is served."""
+    monkeypatch.setattr("grpc_registry.lifecycle._LATE_PART", 1.0)  # or the machine must not stand still for 0.4 s
     scene.let_go.set()
-    async with scene.serving(propagation_delay=3) as lifecycle:
+    async with scene.serving(propagation_delay=AMPLE / 2) as lifecycle:
         async with scene.watching() as (watch, channel):
             lifecycle.begin_drain()
             assert (await watch.read()).status == NOT_SERVING
@@ -174,7 +181,7 @@ async def test_a_server_starts_without_the_registry(scene: Scene) -> None:
         assert await scene.check() == SERVING
         assert not lifecycle.registrations[0].registered
         scene.space.come_back()
-        await asyncio.wait_for(lifecycle.registrations[0].wait_registered(), 5)
+        await asyncio.wait_for(lifecycle.registrations[0].wait_registered(), 30)
 
 
 async def test_an_operators_drain_stops_nothing(scene: Scene) -> None:
@@ -193,7 +200,7 @@ async def test_running_calls_are_given_no_more_than_the_grace(scene: Scene) -> N
     async with scene.serving(grace=0.1) as lifecycle:
         call = scene.call()
         await scene.entered.wait()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await lifecycle.drain()
         with pytest.raises(grpc.aio.AioRpcError):
             await call
@@ -207,7 +214,7 @@ async def test_stop_now_waits_for_nothing(scene: Scene, after: Callable[[Lifecyc
         await scene.entered.wait()
         after(lifecycle)
         lifecycle.stop_now()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await lifecycle.wait()
         with pytest.raises(grpc.aio.AioRpcError):
             await call
@@ -220,7 +227,7 @@ async def test_a_server_that_ends_by_itself_leaves_the_registry(scene: Scene, ca
         _, writer = await asyncio.open_connection(*scene.instance.address.split(":"))
         writer.write(http2.PREFACE + http2.settings())
         writer.write(http2.frame(http2.Kind.HEADERS, http2.END_STREAM | http2.END_HEADERS, 1, http2.block(NO_METHOD)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(ServerEnded, match="ended by itself"):
                 await lifecycle.wait()
         assert scene.listed() == []
@@ -238,7 +245,7 @@ async def test_a_server_that_is_stopped_past_its_lifecycle_leaves_the_registry_a
         call = scene.call()
         await scene.entered.wait()
         stopping = asyncio.create_task(scene.server.stop(60))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(ServerEnded):
                 await lifecycle.wait()
         assert scene.listed() == []
@@ -261,7 +268,7 @@ async def test_a_first_signal_is_the_first_also_where_the_server_was_stopped_pas
             async with asyncio.timeout(0.2):
                 await asyncio.shield(stopping)
         os.kill(os.getpid(), number)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(ServerEnded):
                 await lifecycle.wait()
         with pytest.raises(grpc.aio.AioRpcError):
@@ -304,7 +311,7 @@ async def test_a_signal_drains_and_a_second_one_stops(scene: Scene, number: sign
             await until(watch, lambda snapshot: [one.state for one in snapshot.instances] == [State.DRAINING])
         assert lifecycle.phase is Phase.DRAINING
         os.kill(os.getpid(), number)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await lifecycle.wait()
     assert signal.getsignal(number) is before
 

@@ -19,7 +19,7 @@ async def test_a_waiter_looks_again_at_each_change() -> None:
     assert not waiter.done()
     ready = True
     changes.tell()
-    await asyncio.wait_for(waiter, 1)
+    await asyncio.wait_for(waiter, 30)
 
 
 async def test_the_first_to_end_ends_the_others() -> None:

@@ -19,7 +19,8 @@ from shop_services.launch.program import Program
 from shop_services.launch.session import DISPLACED, draw_again, forever, run_session
 from shop_services.launch.supervisor import Child, Supervisor
 
-# Says what it does in a file that all programs of a test share, so that their order shows.
+# Says what it does in a file that all programs of a test share, so that their order shows. Its drain takes some
+# seconds, and lasts until the file has what it awaits.
 SCRIPT = """
 import signal, sys, time
 def say(text):
@@ -28,6 +29,8 @@ def say(text):
 def drain(*_):
     say("drains")
     time.sleep({takes})
+    while {awaits!r} not in open({diary!r}).read():
+        time.sleep(0.01)
     say("ends")
     sys.exit(0)
 signal.signal(signal.SIGTERM, drain)
@@ -45,8 +48,8 @@ class Session:
         self._diary = directory / "diary"
         self._diary.touch()
 
-    def start(self, supervisor: Supervisor, name: str, *, stage: int = 0, takes: float = 0) -> Child:
-        script = SCRIPT.format(diary=str(self._diary), name=name, takes=takes)
+    def start(self, supervisor: Supervisor, name: str, *, stage: int = 0, takes: float = 0, awaits: str = "") -> Child:
+        script = SCRIPT.format(diary=str(self._diary), name=name, takes=takes, awaits=awaits)
         return supervisor.start(Program(name, (sys.executable, "-I", "-S", "-c", script), {}, self.log, stage))
 
     def diary(self) -> list[str]:
@@ -86,8 +89,8 @@ async def test_a_signal_drains_services_before_what_they_need(session: Session) 
 
     async def work(supervisor: Supervisor) -> int:
         session.start(supervisor, "etcd", stage=1)
-        session.start(supervisor, "user-1", takes=0.3)
-        session.start(supervisor, "user-2", takes=0.3)
+        session.start(supervisor, "user-1", awaits="user-2 drains")
+        session.start(supervisor, "user-2", awaits="user-1 drains")
         await session.wrote("etcd starts", "user-1 starts", "user-2 starts")
         os.kill(os.getpid(), signal.SIGTERM)
         return await forever()

@@ -60,7 +60,7 @@ async def test_a_dead_letter_has_the_time_of_the_clock() -> None:
     async with bus.subscribe("orders", handler, concurrency=1, retries=RetryPolicy(attempts=1)) as subscription:
         await bus.publish(message("a"))
         await done.wait()
-        await subscription.drain(1.0)
+        await subscription.drain(30.0)
     (letter,) = bus.dead_letters
     assert letter.time.ToDatetime(UTC) == START
     assert letter.history[0].worker == "worker-1"

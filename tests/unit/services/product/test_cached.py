@@ -89,7 +89,7 @@ async def test_another_instance_reads_it_from_the_shared_cache(shelf: Shelf, clo
         for instance in (one, two):
             assert (await instance.name("pen"), await instance.name("none")) == ("Pen", None)
             assert await instance.ids("office") == ["pen"]
-            await asyncio.sleep(0.01)  # what was read goes to the shared cache after its reader was answered
+            await _stored(shared, 3)
     assert shelf.reads == 3
 
 
@@ -128,8 +128,7 @@ async def test_aside_forgets_the_product(shelf: Shelf, clock: Clock, shared: Mem
     """After a change the shared cache has no copy of the product any more."""
     async with instances(shelf, clock, shared) as (one,):
         await one.name("pen")
-        await asyncio.sleep(0.01)
-        assert shared.counts().entries == 1
+        await _stored(shared, 1)
         await _rename(one, "Quill")
         assert shared.counts().entries == 0
 
@@ -238,7 +237,7 @@ async def test_old_shared_copies_are_not_shown(shelf: Shelf, clock: Clock, share
     """A shared cache that comes back with copies from before a change is believed by nobody who knows of the change."""
     async with instances(shelf, clock, shared, 2) as (one, two):
         assert (await one.name("pen"), await one.name("none"), await one.ids("office")) == ("Pen", None, ["pen"])
-        await asyncio.sleep(0.01)
+        await _stored(shared, 3)
         old = await _contents(shared)
         assert len(old) == 3
         shelf.update_one("pen", name="Quill", category="home")
@@ -255,7 +254,7 @@ async def test_garbage_in_the_shared_cache_is_a_miss(
     """Whatever the bytes have become, the read is answered by the database."""
     async with instances(shelf, clock, shared, 2) as (one, two):
         assert (await one.name("pen"), await one.ids("office")) == ("Pen", ["pen"])
-        await asyncio.sleep(0.01)
+        await _stored(shared, 2)
         await _restore(shared, {key: damage(data) for key, data in (await _contents(shared)).items()})
         assert (await two.name("pen"), await two.ids("office"), shelf.reads) == ("Pen", ["pen"], 4)
 
@@ -278,6 +277,13 @@ async def test_a_position_that_was_reached_costs_nothing(shelf: Shelf, one: Inst
     """A read with the position of a known change is answered from the cache."""
     assert await one.name("pen") == "Pen"
     assert (await one.name("pen", Position(2)), shelf.reads) == ("Pen", 1)
+
+
+async def _stored(shared: MemoryCache, entries: int) -> None:
+    """What was read goes to the shared cache after its reader was answered: returns when it has that, and no lock."""
+    async with asyncio.timeout(20):
+        while not len(await _contents(shared)) == shared.counts().entries == entries:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
 
 
 async def _contents(shared: MemoryCache) -> dict[str, bytes]:

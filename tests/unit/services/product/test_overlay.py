@@ -140,6 +140,7 @@ async def test_a_read_waits_until_enough_is_known(
     clock.time += 1
     with pytest.raises(Unavailable):
         await overlay.fresh(0.0, 4)
+    monkeypatch.setattr(module, "PATIENCE", 60.0)
     waiting = asyncio.create_task(overlay.fresh(0.0, 4))
     await asyncio.sleep(0)
     overlay.read((), clock.time)  # there is no record 4 any more

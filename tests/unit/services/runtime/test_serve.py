@@ -40,7 +40,7 @@ def _settings(**fields: object) -> Settings:
 
 
 async def _registered(registry: Registry, count: int) -> tuple[Instance, ...]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         watch = registry.watch("user")
         async for known in watch:
             if isinstance(known, Snapshot) and len(known.instances) == count:
@@ -63,7 +63,7 @@ async def test_a_service_is_registered_until_it_is_told_to_stop(number: signal.S
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED
         os.kill(os.getpid(), number)
         await _registered(registry, 0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await process
 
 
@@ -81,7 +81,7 @@ async def test_an_app_is_told_of_its_registration(log: StringIO) -> None:
         (instance,) = await _registered(registry, 1)
         assert [(each.instance.id, each.registered) for each in told] == [(instance.id, True)]
         os.kill(os.getpid(), signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await process
 
 
@@ -92,7 +92,7 @@ async def test_the_address_is_logged(capsys: pytest.CaptureFixture[str], log: St
         process = asyncio.create_task(serve("user", wire, settings))
         (instance,) = await _registered(registry, 1)
         os.kill(os.getpid(), signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await process
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["address"] for line in lines if line["event"] == "listening"] == [instance.address]

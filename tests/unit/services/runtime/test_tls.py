@@ -109,7 +109,7 @@ def shown(port: int, tls: ClientTls | None) -> bytes | None:
     """The certificate of who listens there. Raises `OSError` if it does not let us in."""
     assert tls is not None
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
         tls.context().wrap_socket(plain, server_hostname="127.0.0.1") as connection,
     ):
         assert connection.recv(1) == b""  # it ends in peace: no alert
