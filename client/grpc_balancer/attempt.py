@@ -19,12 +19,14 @@ from grpc_balancer.retry import NEVER, PUSHBACK, pushback
 HASTE = 0.1
 """Seconds. That an attempt had no more time than this says more of its caller than of the endpoint: whoever may choose
 deadlines for others to call with, as the clients of a gateway, could else eject each instance by impossible ones."""
+_ON_ITS_WAY = 0.01
+"""Seconds that a call which is given `HASTE` may have lost of it before its attempt began."""
 
 
 class Attempt(Handle):
     """The pick of an endpoint for a call, and its completion handle. It keeps the call alive, as grpc.aio does."""
 
-    __slots__ = ("_call", "_dispatcher", "endpoint", "line", "lost", "on_end", "started")
+    __slots__ = ("_call", "_deadline", "_dispatcher", "endpoint", "line", "lost", "on_end", "started")
 
     def __init__(self, dispatcher: Dispatcher, endpoint: Endpoint, line: Line, call: Any) -> None:
         # As `Handle.__init__` does. Every call comes through here, and each step of it costs.
@@ -37,6 +39,7 @@ class Attempt(Handle):
         self.on_end: Callable[[StatusCode | None], None] | None = None
         """Whom to tell the status, if anybody counts attempts."""
         self.started = dispatcher.clock()
+        self._deadline: float | None = call.deadline
         self._dispatcher = dispatcher
         self._call = call
 
@@ -111,16 +114,14 @@ class Attempt(Handle):
 
     def _outcome(self, code: StatusCode | None, details: str, native: Any, took: float) -> Outcome:
         outcome = outcome_of(code, details)
-        if code is StatusCode.DEADLINE_EXCEEDED and self._had(took) < HASTE:
-            return Outcome.UNKNOWN
+        if code is StatusCode.DEADLINE_EXCEEDED:
+            # A caller who is busy hears of it late: it took longer than the attempt was given.
+            given = took if self._deadline is None else self._deadline - self.started + _ON_ITS_WAY
+            if min(took, given) < HASTE:
+                return Outcome.UNKNOWN
         if outcome is Outcome.FAILED and (said := pushback_of(native)) is not None and said is not NEVER:
             return Outcome.BUSY  # else the more there is to do for all, the fewer of them would do it
         return self.lost if outcome is Outcome.UNKNOWN and self.lost is not None else outcome
-
-    def _had(self, took: float) -> float:
-        """Seconds until its deadline; a caller who is busy hears of that late, and then it took longer."""
-        deadline = None if self.call is None else self.call.deadline
-        return took if deadline is None else min(took, deadline - self.started)
 
     def _elapsed(self, elapsed: float) -> float | None:
         return elapsed
@@ -146,12 +147,12 @@ class WeakAttempt(StreamAttempt):
     __slots__ = ()
 
     def __init__(self, dispatcher: Dispatcher, endpoint: Endpoint, line: Line, call: Any) -> None:
-        super().__init__(dispatcher, endpoint, line, weakref.ref(call))
+        super().__init__(dispatcher, endpoint, line, call)
+        self._call = weakref.ref(call)
 
     @property
     def call(self) -> Any:
-        held = self._call
-        return held() if isinstance(held, weakref.ref) else held
+        return None if self._call is None else self._call()
 
     def on_done(self, native: Any) -> None:
         self._call = self.call

@@ -51,7 +51,7 @@ class Attempts:
     """Whether headers can come before the end. Of a call without streams grpc.aio tells all at once."""
 
     # What most calls do not have is not set on each of them: every step on this way costs.
-    _deadline: float | None = None
+    deadline: float | None = None
     _credentials: grpc.CallCredentials | None = None
     _compression: grpc.Compression | None = None
     _retry: RetryPolicy | None = None
@@ -90,7 +90,7 @@ class Attempts:
             timeout = deadlines.within(timeout)
         if timeout is not None:
             self.timeout = timeout
-            self._deadline = dispatcher.clock() + timeout
+            self.deadline = dispatcher.clock() + timeout
         if metadata is not None:
             self.metadata = grpc.aio.Metadata(*metadata)  # as it is now, for later attempts too
         if credentials is not None:
@@ -119,13 +119,8 @@ class Attempts:
     def method(self) -> str:
         return self._route[1]
 
-    @property
-    def deadline(self) -> float | None:
-        """By the dispatcher's clock."""
-        return self._deadline
-
     def time_remaining(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - self._dispatcher.clock())
+        return None if self.deadline is None else max(0.0, self.deadline - self._dispatcher.clock())
 
     def start(self, endpoint: Endpoint, timeout: float | None) -> None:
         """Make an attempt at `endpoint`, which may take `timeout` seconds."""
