@@ -9,6 +9,7 @@ import time
 from random import Random
 
 import pytest
+from structlog.testing import capture_logs
 
 from shop_services.messaging.jetstream.connection import PROBE, Connection
 from tests.elapsed import measured
@@ -60,3 +61,36 @@ async def close_after(steps: int, url: str) -> None:
         await connection.close()
         assert elapsed.seconds < 3
     assert connection.closed
+
+
+async def test_a_refusal_is_told_though_the_server_hangs_up_before_it_is_heard() -> None:
+    """Where only one of a server's refusals gets through, that is the reason of the outage, and is logged."""
+    words = iter([b"", b"-ERR 'Authorization Violation'\r\n"])
+    asked = asyncio.Semaphore(0)
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","max_payload":1024}\r\n')
+        await reader.readuntil(b"PING\r\n")
+        if said := next(words, b""):
+            writer.write(said)
+            await writer.drain()
+        else:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+        asked.release()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    with capture_logs() as logs:
+        connection = Connection(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", name="tester", rng=Random(1))
+        async with asyncio.timeout(30):
+            for _ in range(5):
+                await asked.acquire()
+        with pytest.raises(TimeoutError, match=r"NATS is away: .*'Authorization Violation'"):
+            await connection.link(0.01)
+        await connection.close()
+    server.close()
+    await server.wait_closed()
+    reset, refused = logs
+    assert reset["event"] == refused["event"] == "NATS is away"
+    assert "ConnectionResetError" in reset["reason"]
+    assert "Authorization Violation" in refused["reason"]

@@ -413,8 +413,9 @@ async def test_credentials_are_those_of_the_url(tmp_path: Path, open_bus: OpenBu
         async with open_bus(f"nats://shop:wrong@{address}") as bus:
             with capture_logs() as logs, pytest.raises(BusUnavailable):
                 await bus.publish(message("b"))
-        assert [line["event"] for line in logs] == ["NATS is away"]
-        assert "Authorization" in logs[0]["reason"]
+        assert {line["event"] for line in logs} == {"NATS is away"}
+        assert [line for line in logs if "Authorization" in line["reason"]] == logs[-1:]
+        assert len(logs) <= 2  # the server hangs up, and what it says may get lost with that at first
         async with open_dead_letters(f"nats://shop:wrong@{address}") as letters:
             with pytest.raises(BusUnavailable, match=r"NATS is away: .*Authorization"):
                 await letters.all()

@@ -16,7 +16,8 @@ from urllib.parse import unquote
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import StaleConnectionError
+from nats.errors import AuthorizationError, StaleConnectionError
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from shop_services.runtime.tls import ClientTls
@@ -76,6 +77,8 @@ class Connection:
         self._link: Link | None = None
         self._up = asyncio.Event()
         self._outage = False
+        self._refused = False
+        """Whether a server said itself why it does not take us."""
         self._trouble = "no server answers"
         self._keeper = asyncio.create_task(self._keep(), name="nats connection")
 
@@ -197,6 +200,7 @@ class Connection:
         self._up.set()
         if closed.is_set():
             link.lose()
+        self._refused = False
         if self._outage:
             self._outage = False
             _log.info("connected to NATS again")
@@ -213,9 +217,14 @@ class Connection:
         raise ConnectionError("the connection was lost")
 
     def _complain(self, error: Exception) -> None:
+        if self._refused and isinstance(error, ConnectionResetError):
+            return  # who refuses us hangs up, and what it says is lost if we are still writing: it has said it before
+        refused = type(error) in (NatsError, AuthorizationError)  # the other kinds are the client's own
+        news = not self._outage or (refused and not self._refused)
+        self._refused = refused
+        self._outage = True
         self._trouble = f"{type(error).__name__}: {error}"
-        if not self._outage:
-            self._outage = True
+        if news:
             _log.warning("NATS is away", reason=self._trouble)
 
 
