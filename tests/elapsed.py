@@ -14,11 +14,15 @@ _STANDSTILL = 0.2  # between two ticks: then not this process is slow, unless it
 
 
 class Elapsed:
-    """Seconds since it was made, less those in which the process stood still without working."""
+    """Seconds since it was made, less those in which the process stood still without working.
+
+    A loop that something blocks without using the CPU (`time.sleep`, the join of a thread) looks just like that, and is
+    taken off too: where what is measured could do so, `wall` needs a bound as well.
+    """
 
     def __init__(self) -> None:
         self._counted = 0.0
-        self._last = time.monotonic(), time.process_time()
+        self._last = self._began = time.monotonic(), time.process_time()
 
     @property
     def seconds(self) -> float:
@@ -27,6 +31,11 @@ class Elapsed:
         self._counted += passed if passed < _STANDSTILL else min(passed, worked + _TICK)
         self._last = now
         return self._counted
+
+    @property
+    def wall(self) -> float:
+        """All seconds since it was made."""
+        return time.monotonic() - self._began[0]
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from grpc_registry import (
 )
 from grpc_registry.service_config import InvalidServiceConfig
 from tests.contract.registry.conftest import World
+from tests.elapsed import measured
 from tests.watching import until
 
 ONE = '{"loadBalancingConfig": [{"round_robin": {}}]}'
@@ -106,8 +107,9 @@ async def test_readers_of_one_config_are_independent(registry: Registry) -> None
         for text in (OTHER, ONE):
             await registry.set_config("product", text)
             await until(quick, lambda snapshot, text=text: snapshot.text == text)  # type: ignore[misc]
-        async with aclosing(registry.watch_config("product")) as late:
+        async with aclosing(registry.watch_config("product")) as late, measured() as elapsed:
             latest = await asyncio.wait_for(anext(late), 30)
+            assert elapsed.seconds < 1
             assert isinstance(latest, ConfigSnapshot)
             assert latest.text == ONE
         assert (await until(slow, lambda _: True)).text == ONE
@@ -163,8 +165,9 @@ async def test_the_last_config_is_kept_through_an_outage(fragile_world: World) -
             await until(watch, lambda snapshot: snapshot.text == ONE)
             await fragile_world.go_away()
             assert (await until(watch, lambda snapshot: snapshot.stale)).text == ONE
-            async with aclosing(reader.watch_config("product")) as late:
+            async with aclosing(reader.watch_config("product")) as late, measured() as elapsed:
                 assert (await until(late, lambda snapshot: snapshot.stale)).text == ONE
+                assert elapsed.seconds < 1
             await fragile_world.come_back()
             back = await until(watch, lambda snapshot: not snapshot.stale)
             assert (back.text, back.relisted) == (ONE, True)

@@ -9,6 +9,7 @@ import pytest
 
 from grpc_registry import Instance, RegistryUnavailable, Snapshot, State, Unresolved
 from tests.contract.registry.conftest import World
+from tests.elapsed import measured
 from tests.watching import ids, until
 
 
@@ -20,8 +21,9 @@ async def test_the_last_snapshot_is_kept_and_marked(fragile_world: World) -> Non
             await until(watch, lambda snapshot: ids(snapshot) == ["a"])
             await fragile_world.go_away()
             assert ids(await until(watch, lambda snapshot: snapshot.stale)) == ["a"]
-            async with aclosing(reader.watch("product")) as late:
+            async with aclosing(reader.watch("product")) as late, measured() as elapsed:
                 assert ids(await until(late, lambda snapshot: snapshot.stale)) == ["a"]
+                assert elapsed.seconds < 1
             await fragile_world.come_back()
             back = await until(watch, lambda snapshot: not snapshot.stale)
             assert ids(back) == ["a"]

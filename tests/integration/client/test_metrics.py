@@ -319,8 +319,9 @@ async def test_what_is_there_is_observed(reader: Reader, servers: list[EchoServe
         }
         assert reader.read("grpc_balancer.staleness") == {"": 0}
         resolver.push(snapshot(3, *present, stale=True))
-        while "stale" not in channel._dispatcher.balancer.describe():
-            await channel._dispatcher.change()
+        async with asyncio.timeout(30):
+            while "stale" not in channel._dispatcher.balancer.describe():
+                await channel._dispatcher.change()
         now += 90
         assert reader.read("grpc_balancer.staleness") == {"": 90}
         servers[0].gate.set()

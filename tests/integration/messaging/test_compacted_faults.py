@@ -44,6 +44,7 @@ async def opened(*urls: str, replicas: int = 1) -> AsyncIterator[list[JetStreamL
         async with measured() as elapsed:
             await asyncio.gather(*(log.close() for log in logs))
             assert elapsed.seconds < 2.5
+            assert elapsed.wall < 10.0  # also if it blocks the loop
 
 
 async def without_blocking(step: Callable[[], object]) -> None:

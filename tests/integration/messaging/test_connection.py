@@ -60,6 +60,7 @@ async def close_after(steps: int, url: str) -> None:
     async with measured() as elapsed, asyncio.timeout(30):
         await connection.close()
         assert elapsed.seconds < 3
+        assert elapsed.wall < 10  # also if it blocks the loop
     assert connection.closed
 
 

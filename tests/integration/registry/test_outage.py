@@ -30,19 +30,23 @@ async def test_what_changed_during_a_long_outage_is_known_soon(own: Connect, etc
         stays = survivor.register(Instance("product", "10.0.0.1:1", id="stays"))
         victim.register(Instance("product", "10.0.0.1:2", id="victim"))
         await until(watch, lambda snapshot: ids(snapshot) == ["stays", "victim"])
+        lease = survivor._session.lease  # type: ignore[attr-defined]
         await asyncio.to_thread(etcd.kill)
-        assert ids(await until(watch, lambda snapshot: snapshot.stale)) == ["stays", "victim"]
+        async with measured() as elapsed:
+            assert ids(await until(watch, lambda snapshot: snapshot.stale)) == ["stays", "victim"]
+            assert elapsed.seconds < 2  # 0.1 s as a rule; a ping, which finds out too, takes 14 s
         await crash(victim)
         starts = newcomer.register(Instance("product", "10.0.0.1:3", id="starts"))
         async with asyncio.timeout(30):
-            await survivor._session.until_lost(survivor._session.lease)  # type: ignore[attr-defined]
+            await survivor._session.until_lost(lease)  # type: ignore[attr-defined]
         assert not stays.registered
         await asyncio.to_thread(etcd.start)
         async with measured() as elapsed:
             known = await until(watch, lambda snapshot: {"stays", "starts"} <= {*ids(snapshot)})
             assert not known.stale
             await asyncio.gather(stays.wait_registered(), starts.wait_registered())
-            await until(watch, lambda snapshot: ids(snapshot) == ["starts", "stays"])
+            if ids(known) != ["starts", "stays"]:  # or the victim's lease has ended already
+                await until(watch, lambda snapshot: ids(snapshot) == ["starts", "stays"])
             assert elapsed.seconds < 5
 
 
@@ -120,18 +124,20 @@ async def test_a_compacted_store_is_read_anew(etcd: Etcd) -> None:
     cable = Proxy(etcd.port)
     cable.port = free_port()  # which it keeps
     await cable.start()
-    url = f"etcd://127.0.0.1:{cable.port}"
-    async with grpc_registry.connect(url) as reader, aclosing(reader.watch("product")) as watch:
-        await asyncio.to_thread(etcd.ctl, "put", "mesh/product/a", '{"Addr":"10.0.0.1:1"}')
-        known = await until(watch, lambda snapshot: ids(snapshot) == ["a"])
+    try:
+        url = f"etcd://127.0.0.1:{cable.port}"
+        async with grpc_registry.connect(url) as reader, aclosing(reader.watch("product")) as watch:
+            await asyncio.to_thread(etcd.ctl, "put", "mesh/product/a", '{"Addr":"10.0.0.1:1"}')
+            known = await until(watch, lambda snapshot: ids(snapshot) == ["a"])
+            await cable.stop()
+            await until(watch, lambda snapshot: snapshot.stale)
+            await asyncio.to_thread(etcd.ctl, "put", "mesh/product/b", '{"Addr":"10.0.0.1:2"}')
+            await asyncio.to_thread(etcd.ctl, "del", "mesh/product/a")
+            await asyncio.to_thread(etcd.ctl, "compact", str(known.revision + 2))
+            await cable.start()
+            await until(watch, lambda snapshot: ids(snapshot) == ["b"])
+    finally:
         await cable.stop()
-        await until(watch, lambda snapshot: snapshot.stale)
-        await asyncio.to_thread(etcd.ctl, "put", "mesh/product/b", '{"Addr":"10.0.0.1:2"}')
-        await asyncio.to_thread(etcd.ctl, "del", "mesh/product/a")
-        await asyncio.to_thread(etcd.ctl, "compact", str(known.revision + 2))
-        await cable.start()
-        await until(watch, lambda snapshot: ids(snapshot) == ["b"])
-    await cable.stop()
 
 
 async def test_a_drain_by_an_operator_survives_a_lost_lease(own: Connect, etcd: Etcd) -> None:

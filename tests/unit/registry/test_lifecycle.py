@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -18,6 +19,7 @@ from grpc_health.v1.health import aio as health_aio
 
 from fuzzing.frames import http2
 from grpc_registry import Instance, Lifecycle, Phase, ServerEnded, State, serving
+from grpc_registry.lifecycle import _LOOK_SECONDS
 from grpc_registry.memory import MemoryRegistry, MemorySpace
 from tests.watching import until
 
@@ -172,6 +174,33 @@ async def test_who_hears_of_a_drain_by_health_alone_loses_no_call(
             calls = [wait(b"") for _ in range(20)]
             assert await asyncio.gather(*calls) == [b"done"] * 20
         await lifecycle.wait()
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_after_not_serving_a_tenth_of_the_delay_passes_or_all_of_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Between NOT_SERVING and the leave: a tenth where the registry was told, and the whole where it could not be."""
+    waits: list[tuple[float, Any, list[State]]] = []
+    sleep = asyncio.sleep
+
+    async def pass_at_once(seconds: float) -> None:
+        if seconds == _LOOK_SECONDS:  # at the server, which is no part of the drain
+            await sleep(seconds)
+        else:
+            waits.append((seconds, await scene.check(), scene.listed()))
+
+    monkeypatch.setattr("grpc_registry.lifecycle.asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": pass_at_once}))
+    async with scene.serving(propagation_delay=60) as lifecycle:
+        await lifecycle.registrations[0].wait_registered()
+        if not told:
+            scene.space.go_away()
+        async with asyncio.timeout(30):
+            await lifecycle.drain()
+    if told:
+        assert waits == [(60, SERVING, [State.DRAINING]), (6, NOT_SERVING, [State.DRAINING])]
+    else:
+        assert waits == [(60, NOT_SERVING, [State.SERVING])]
 
 
 async def test_a_server_starts_without_the_registry(scene: Scene) -> None:

@@ -110,11 +110,13 @@ async def test_leaving_and_being_late_are_told_apart() -> None:
             for seconds in (0.05, 0.5, 2, 10):  # one whose time is over before it arrives is nobody's to log
                 late = await failure(probe.unary_unary("", timeout=seconds))
                 assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-                if arrived == 2:
+                if arrived >= 2:  # perhaps more: one may arrive when its caller has gone, and the next one was tried
                     break
             async with asyncio.timeout(20):
                 await ended.acquire()
-    assert [entry["code"] for entry in entries if entry["event"] == "rpc"] == ["CANCELLED", "DEADLINE_EXCEEDED"]
+    left, *late_ones = [entry["code"] for entry in entries if entry["event"] == "rpc"]
+    assert left == "CANCELLED"
+    assert set(late_ones) == {"DEADLINE_EXCEEDED"}
 
 
 async def test_calls_do_not_see_each_others_context() -> None:
