@@ -63,12 +63,14 @@ class Cluster:
         self.members: dict[str, Member] = {}
 
     async def __aenter__(self) -> Self:
-        self._stack.enter_context(patch.object(wiring, "Peers", partial(Peers, seconds=SECONDS / 2)))
-        self._stack.enter_context(patch.object(wiring, "MEET_SECONDS", SECONDS))
-        self._stack.enter_context(patch.object(peers, "CLEAR_SECONDS", SECONDS))
-        self._settings["data"] = Path(self._stack.enter_context(TemporaryDirectory()))
-        self.credentials = operator_credentials(Settings(**self._settings))
-        self.registry: Registry = await self._stack.enter_async_context(grpc_registry.connect(self._url))
+        async with AsyncExitStack() as stack:
+            stack.enter_context(patch.object(wiring, "Peers", partial(Peers, seconds=SECONDS / 2)))
+            stack.enter_context(patch.object(wiring, "MEET_SECONDS", SECONDS))
+            stack.enter_context(patch.object(peers, "CLEAR_SECONDS", SECONDS))
+            self._settings["data"] = Path(stack.enter_context(TemporaryDirectory()))
+            self.credentials = operator_credentials(Settings(**self._settings))
+            self.registry: Registry = await stack.enter_async_context(grpc_registry.connect(self._url))
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(

@@ -24,7 +24,7 @@ SHOWN = {
     ],
     "deadlines": [
         r"front: 0\.[1-5] s left",
-        r"front: waited for \d\.\d s",  # not 30
+        r"front: waited for [0-4]\.\d s",  # not 30
         r"caller, after its 0\.5 s: DEADLINE_EXCEEDED",
     ],
     "discovery": [

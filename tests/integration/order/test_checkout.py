@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 from shop.order.v1 import order_pb2 as pb
-from shop_services.payment import simulation
+from shop_services.payment.cards import SLOW
+from shop_services.payment.simulation import Simulation
 from shop_services.runtime.settings import Settings
 from tests.integration.order.checkout import Checkout, open_checkout
 from tests.servers import Nats
@@ -48,14 +49,25 @@ async def test_a_refused_card_and_a_cancellation_give_the_stock_back(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both orders end with a reason, and are charged nothing in the end."""
-    monkeypatch.setattr(simulation, "_SLOW", 30.0)  # no order is paid before it is cancelled
+    asked, cancelled, before = asyncio.Event(), asyncio.Event(), Simulation.before
+
+    async def after_the_cancellation(self: Simulation, method: str = "") -> None:
+        if method == SLOW:
+            asked.set()
+            await cancelled.wait()
+        await before(self)
+
+    monkeypatch.setattr(Simulation, "before", after_the_cancellation)
     await checkout.fill(checkout.shop.pen, 5)
     refused = await checkout.buy("r1", pen=3, method="pm_card_chargeDeclinedInsufficientFunds")
     ended = await checkout.ended(refused.id)
     assert (ended.status, ended.status_reason) == (FAILED, "payment refused: insufficient_funds")
-    slow = await checkout.buy("r2", pen=2, method="pm_sim_slow")
+    slow = await checkout.buy("r2", pen=2, method=SLOW)
+    async with asyncio.timeout(30):
+        await asked.wait()
     cancel = pb.CancelOrderRequest(order_id=slow.id, reason="too slow")
     await checkout.shop.orders.CancelOrder(cancel, timeout=20)
+    cancelled.set()
     ended = await checkout.ended(slow.id)
     assert (ended.status, ended.status_reason) == (CANCELLED, "too slow")
     await settled(checkout, checkout.shop.pen, (5, 0, 0))
