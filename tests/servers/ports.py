@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import socket
+
+from shop_services.launch.ports import is_free
 
 # The shop draws its ports from 24000 on (`shop_services.launch.ports`). Of those below, each of the processes that
 # tests may run in has its part, since a port that one draws is not bound at once. All are below the range that the
@@ -29,17 +30,7 @@ def free_port(count: int = 1) -> int:
     for _ in range(1000):
         port = first + _draw.randrange(_OWN - count + 1)
         row = range(port, port + count)
-        if _given.isdisjoint(row) and all(_is_free(one) for one in row):
+        if _given.isdisjoint(row) and all(is_free(one) for one in row):
             _given.update(row)
             return port
     raise OSError(f"no free port from {first} to {first + _OWN}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

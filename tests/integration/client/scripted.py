@@ -11,6 +11,7 @@ from typing import Any
 import grpc.aio
 from grpc import StatusCode
 
+from grpc_balancer import Channel
 from grpc_registry import Instance
 from tests.integration.client.echo import STREAM_STREAM, STREAM_UNARY, UNARY_STREAM, UNARY_UNARY
 
@@ -143,3 +144,26 @@ class ScriptedServer(grpc.GenericRpcHandler):
         received = [await anext(aiter(requests))]
         async for response in self._respond(received, fail, context):
             yield response
+
+
+def is_idle(channel: Channel) -> bool:
+    """Whether no call is counted anywhere, nor waits for anything."""
+    loads = [endpoint.load.count for endpoint in channel._dispatcher.balancer.endpoints]
+    return not any(loads) and "waiting" not in repr(channel) and "backing off" not in repr(channel)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Return once it is true. Fails after 30 s."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.005)
+
+
+async def result(call: Any) -> Any:
+    """What awaiting a call gives, as a coroutine, of which a task can be made."""
+    return await call
+
+
+def attempts(servers: list[ScriptedServer]) -> list[int]:
+    """How many calls each has seen."""
+    return [len(server.seen) for server in servers]

@@ -24,7 +24,7 @@ from grpc_balancer.testing import ManualResolver
 from grpc_registry.service_config import ServiceConfig
 from tests.integration.client.conftest import all_connected
 from tests.integration.client.echo import Echo, EchoProcess, EchoServer, kill_and_let_grpc_know, snapshot
-from tests.integration.client.scripted import Fail, ScriptedServer
+from tests.integration.client.scripted import Fail, ScriptedServer, attempts, eventually, is_idle, result
 
 HANG = Fail(StatusCode.OK, after=30)
 
@@ -88,19 +88,6 @@ class Reports:
         return [(name, outcome) for name, outcome, _ in self.all]
 
 
-def is_idle(channel: Channel) -> bool:
-    """Whether no call is counted anywhere, nor waits for anything."""
-    loads = [endpoint.load.count for endpoint in channel._dispatcher.balancer.endpoints]
-    return not any(loads) and "waiting" not in repr(channel) and "backing off" not in repr(channel)
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Return once it is true. Fails after 30 s."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.005)
-
-
 async def committed(call: Any) -> None:
     """Return once the call is one attempt, be it in progress."""
     await eventually(lambda: call._race.over)
@@ -109,14 +96,6 @@ async def committed(call: Any) -> None:
 async def arrived(server: ScriptedServer, number: int = 1) -> None:
     """Return once the server has seen so many calls."""
     await server.until(lambda: len(server.seen) >= number)
-
-
-def attempts(servers: list[ScriptedServer]) -> list[int]:
-    return [len(server.seen) for server in servers]
-
-
-async def result(call: Any) -> Any:
-    return await call
 
 
 # Who is asked, and when

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.integration.client.echo import (
     kill_and_let_grpc_know,
     snapshot,
 )
-from tests.integration.client.scripted import Fail, ScriptedServer
+from tests.integration.client.scripted import Fail, ScriptedServer, attempts, eventually, is_idle, result
 from tests.servers.ports import free_port
 
 
@@ -57,23 +57,6 @@ async def connected(channel: Channel, resolver: ManualResolver, *servers: Script
     return Echo(channel)
 
 
-def is_idle(channel: Channel) -> bool:
-    """Whether no call is counted anywhere, nor waits for anything."""
-    loads = [endpoint.load.count for endpoint in channel._dispatcher.balancer.endpoints]
-    return not any(loads) and "waiting" not in repr(channel) and "backing off" not in repr(channel)
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Return once it is true. Fails after 30 s."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.005)
-
-
-async def result(call: Any) -> Any:
-    return await call
-
-
 def comes_back(seconds: float) -> Fail:
     """A failure after which the server asks for a pause of that length."""
     return Fail(trailing=(("grpc-retry-pushback-ms", f"{1000 * seconds:.0f}"),))
@@ -81,10 +64,6 @@ def comes_back(seconds: float) -> Fail:
 
 def backing_off(channel: Channel) -> int:
     return len(channel._dispatcher._backing_off)
-
-
-def attempts(servers: list[ScriptedServer]) -> list[int]:
-    return [len(server.seen) for server in servers]
 
 
 # Who is asked again
