@@ -16,6 +16,10 @@ from shop_services.runtime.interceptor import CallInterceptor, Context, ServedCa
 _log = structlog.get_logger("shop.access")
 
 _DEFECTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS)
+_ROUNDED = 0.99
+"""How much of the time that it was told a caller may really have: gRPC rounds it up on the wire, to three digits at
+least (1.003 s is sent as 1.01 s), so the caller's deadline, and with it its cancellation, comes before the server's."""
+
 _CODES: dict[object, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -40,7 +44,7 @@ class Access(CallInterceptor):
             code = _code(context)
         except asyncio.CancelledError:
             # grpc.aio cancels the servicer both when the caller leaves and when its deadline has passed.
-            late = remaining is not None and self._now() - started >= remaining
+            late = remaining is not None and self._now() - started >= remaining * _ROUNDED
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise
         except grpc.aio.AbortError:

@@ -89,7 +89,7 @@ def read_token(token: str, query: Mapping[str, str | int], kinds: tuple[type[Par
     if not token:
         return None
     try:
-        if len(token) > MAX_TOKEN:
+        if len(token) > MAX_TOKEN or "+" in token or "/" in token:  # b64decode takes these two for - and _ as well
             raise ValueError
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         checksum, body = raw[:_CHECKSUM], raw[_CHECKSUM:]

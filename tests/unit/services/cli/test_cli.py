@@ -140,7 +140,7 @@ def test_a_slip_in_a_variables_name_is_told(
 
 def test_ctrl_c_while_it_is_being_imported_ends_it_in_silence(tmp_path: Path) -> None:
     """A Ctrl-C that comes before the command runs ends it as shells expect, and prints no traceback."""
-    (tmp_path / "grpc.py").write_text("print('importing', flush=True); import time; time.sleep(60)")
+    (tmp_path / "grpc.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
     command = [sys.executable, "-m", "shop_services.cli", "up"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     with subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True) as process:

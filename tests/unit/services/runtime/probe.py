@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.wrappers_pb2 import StringValue
 
+from shop_services.runtime.interceptor import CallInterceptor, ServedCall
 from tests.unit.services.runtime.ruled import ANYONE, add_service
 
 Behaviour = Callable[..., Any]
@@ -60,6 +62,29 @@ class Probe:
         name = name or {"StreamUnary": "stream_unary", "StreamStream": "stream_stream"}[kind]
         make = getattr(channel or self.channel, name)
         return make(f"/probe.Probe/{kind}", StringValue.SerializeToString, StringValue.FromString)
+
+
+class Ends(CallInterceptor):
+    """Tells when calls have ended at the server: a caller may hear of a failure before, and so may `server.stop`.
+
+    Keep it outside of all others, and wait while the server serves.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = asyncio.Semaphore(0)
+
+    @asynccontextmanager
+    async def around(self, call: ServedCall) -> AsyncIterator[None]:
+        context: Any = call.context  # whose callback is no function in the stubs
+        context.add_done_callback(lambda _: self._ended.release())
+        yield
+
+    async def wait(self, calls: int = 1) -> None:
+        """Return when so many more have ended."""
+        async with asyncio.timeout(30):
+            for _ in range(calls):
+                await self._ended.acquire()
 
 
 @asynccontextmanager

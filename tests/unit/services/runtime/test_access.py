@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from io import StringIO
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -18,7 +19,7 @@ from shop_services.runtime.boundary import ErrorBoundary
 from shop_services.runtime.context import RequestContext, current
 from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.server import interceptors
-from tests.unit.services.runtime.probe import Context, echo, failure, probing, text
+from tests.unit.services.runtime.probe import Context, Ends, echo, failure, probing, text
 
 INTERCEPTORS = interceptors(Authority.in_memory("probe"))
 
@@ -65,9 +66,11 @@ async def test_the_log_tells_how_each_call_ended(log: StringIO) -> None:
     async def servicer(_request: object, _context: Context) -> StringValue:
         raise failing.pop(0)
 
-    async with probing(INTERCEPTORS, UnaryUnary=servicer) as probe:
+    ends = Ends()
+    async with probing([ends, *INTERCEPTORS], UnaryUnary=servicer) as probe:
         await failure(probe.unary_unary(""))
         await failure(probe.unary_unary(""))
+        await ends.wait(2)
     assert [(line["code"], line["level"]) for line in _lines(log)] == [("NOT_FOUND", "info"), ("INTERNAL", "error")]
     assert all(line["duration_ms"] >= 0 and line["peer"] for line in _lines(log))
 
@@ -87,8 +90,11 @@ async def test_a_code_set_by_the_servicer_is_the_one_logged(log: StringIO) -> No
 async def test_leaving_and_being_late_are_told_apart() -> None:
     """A caller who cancels is logged as CANCELLED, one whose deadline passed as DEADLINE_EXCEEDED."""
     begun, ended, arrived = asyncio.Event(), asyncio.Semaphore(0), 0
+    passing = passed = 0.0
 
     async def servicer(_request: object, _context: Context) -> StringValue:
+        nonlocal passed
+        passed += passing
         begun.set()
         await asyncio.Event().wait()
         raise AssertionError
@@ -101,12 +107,15 @@ async def test_leaving_and_being_late_are_told_apart() -> None:
             return super().around(call)
 
     with capture_logs() as entries:
-        async with probing([Watched(), ErrorBoundary()], UnaryUnary=servicer) as probe:
-            call = probe.call("UnaryUnary")(text(""))
+        watched = Watched(lambda: monotonic() + passed)
+        async with probing([watched, ErrorBoundary()], UnaryUnary=servicer) as probe:
+            call = probe.call("UnaryUnary")(text(""), timeout=3600)
             await begun.wait()
             call.cancel()
             async with asyncio.timeout(20):
                 await ended.acquire()
+            # The caller's word that its time is over may be here before the server's own timer ends, which began later.
+            passing = 20.0
             for seconds in (0.05, 0.5, 2, 10):  # one whose time is over before it arrives is nobody's to log
                 late = await failure(probe.unary_unary("", timeout=seconds))
                 assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -117,6 +126,27 @@ async def test_leaving_and_being_late_are_told_apart() -> None:
     left, *late_ones = [entry["code"] for entry in entries if entry["event"] == "rpc"]
     assert left == "CANCELLED"
     assert set(late_ones) == {"DEADLINE_EXCEEDED"}
+
+
+@pytest.mark.parametrize(("elapsed", "code"), [(3590, "DEADLINE_EXCEEDED"), (3550, "CANCELLED")])
+async def test_a_deadline_that_was_rounded_up_is_no_cancellation(elapsed: float, code: str) -> None:
+    """gRPC tells the server up to 1% more time than the caller has, whose end reaches it as a cancellation."""
+    begun, ends, passed = asyncio.Event(), Ends(), 0.0
+
+    async def servicer(_request: object, _context: Context) -> StringValue:
+        nonlocal passed
+        passed += elapsed
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with capture_logs() as entries:
+        async with probing([ends, Access(lambda: passed), ErrorBoundary()], UnaryUnary=servicer) as probe:
+            call = probe.call("UnaryUnary")(text(""), timeout=3600)
+            await begun.wait()
+            call.cancel()
+            await ends.wait()
+    assert [entry["code"] for entry in entries if entry["event"] == "rpc"] == [code]
 
 
 async def test_calls_do_not_see_each_others_context() -> None:

@@ -100,7 +100,7 @@ async def test_a_caller_who_leaves_a_stream_ends_it_at_once(kind: str) -> None:
         call = probe.call(kind)(argument)
         assert (await call.read()).value == "first"
         call.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await witness.left.wait()
     assert witness.notes[-1] == "CancelledError"
     assert closed_in == [True]

@@ -48,7 +48,7 @@ GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
 async def ask(port: int, request: bytes = GET) -> tuple[str, dict[str, str], str]:
     """The status line, headers and body of the answer; empty if there is none."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(request)
@@ -156,7 +156,7 @@ async def test_a_service_serves_the_metrics_of_its_app(log: StringIO) -> None:
     async with grpc_registry.connect(here.registry_url) as registry:
         process = asyncio.create_task(serve("user", wire, here))
         watch = registry.watch("user")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not getattr(await anext(watch), "instances", ()):
                 pass
             assert values((await ask(here.metrics_port))[2])["apples"] == 3

@@ -43,19 +43,14 @@ def test_a_token_belongs_to_its_query() -> None:
     _refused(token, {"list": "products"})
 
 
-@given(st.integers(0, 200), st.integers(1, 255))
-def test_a_changed_token_is_refused(position: int, change: int) -> None:
-    """Whichever character is changed, and however."""
-    token = make_token(("2026-01-01T00:00:00+00:00", 7), QUERY).encode()
-    at = position % len(token)
-    broken = (token[:at] + bytes([token[at] ^ change]) + token[at + 1 :]).decode("latin-1")
-    if broken.rstrip("=") != token.decode() and not _same_bits(broken, token.decode()):
-        _refused(broken)
-
-
-def _same_bits(one: str, other: str) -> bool:
-    """The last character of base64 holds bits that mean nothing."""
-    return one[:-1] == other[:-1]
+def test_a_changed_token_is_refused() -> None:
+    """Whichever character is changed, and however; the last one holds bits that mean nothing."""
+    token = make_token(("2026-01-01T00:00:00+00:00", 7), QUERY)
+    assert "_" in token  # which has another spelling in base64's first alphabet
+    for at, was in enumerate(token[:-1]):
+        for character in map(chr, range(256)):
+            if character != was:
+                _refused(token[:at] + character + token[at + 1 :])
 
 
 @given(st.text(min_size=1, max_size=60) | st.text("abcdefghijklmnopqrstuvwxyzABC0123456789-_", min_size=1))

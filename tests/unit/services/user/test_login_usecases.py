@@ -236,7 +236,9 @@ async def test_what_is_no_refresh_token_refreshes_nothing(door: Door) -> None:
     """An access token, a token of other keys, one that was changed."""
     tokens = await door.login()
     foreign = Issuer(Authority.in_memory("user").keys, ACCESS, REFRESH).refresh("ann", "id1", "id2").token
-    for wrong in (tokens.access, foreign, tokens.refresh[:-4] + "AAAA", ""):
+    head, _, signature = tokens.refresh.rpartition(".")
+    changed = f"{head}.{'B' if signature.startswith('A') else 'A'}{signature[1:]}"
+    for wrong in (tokens.access, foreign, changed, ""):
         assert await refused(door.logins.refresh(wrong)) == "TOKEN_INVALID"
 
 

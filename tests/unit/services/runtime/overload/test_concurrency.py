@@ -13,7 +13,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from prometheus_client import CollectorRegistry, generate_latest
 
 from shop_services.runtime.boundary import ErrorBoundary
-from shop_services.runtime.overload import Bounds, Concurrency, ConcurrencyLimit, LimitCounts
+from shop_services.runtime.overload import Bounds, Concurrency, ConcurrencyLimit, LimitCounts, telling
 from shop_services.runtime.status import info_of
 from tests.unit.services.runtime.probe import Context, echo, probing, text
 
@@ -33,8 +33,9 @@ class Held:
         return text("done")
 
 
-async def test_what_is_too_much_is_refused_with_a_pushback(log: StringIO) -> None:
+async def test_what_is_too_much_is_refused_with_a_pushback(log: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """UNAVAILABLE, a reason, when to come back; the next call is served as soon as there is room again."""
+    monkeypatch.setattr(telling, "EVERY", 3600.0)  # no second line, however long this takes
     concurrency, held = Concurrency(ConcurrencyLimit(ONE), rng=Random(1)), Held()
     async with probing([concurrency, ErrorBoundary()], UnaryUnary=held) as probe:
         first = asyncio.ensure_future(probe.unary_unary(""))
@@ -69,7 +70,8 @@ def _told(log: StringIO) -> list[int]:
 
 async def test_a_place_is_free_again_however_a_call_ends() -> None:
     """After an error, a defect, a caller that left, and a deadline, nothing is in progress."""
-    concurrency, held = Concurrency(ConcurrencyLimit(Bounds(least=2, first=2, most=2))), Held()
+    # Room for all four: a call that has failed gives its place back when its answer is away, which may be seen before.
+    concurrency, held = Concurrency(ConcurrencyLimit(Bounds(least=4, first=4, most=4))), Held()
     failing = [RuntimeError("oops"), ValueError("oops")]
 
     async def servicer(request: StringValue, context: Context) -> StringValue:
