@@ -71,12 +71,16 @@ class Beginning:
             "compression": compression,
         }
         rpc = rpc_type(tenancy.thread, tenancy.live, timeout)
-        if self._streaming:
-            request = ThreadedRequests(request, self._serialize, rpc)
-            request.begin()
-        posted = tenancy.thread.post(rpc.start, tenancy.multicallable, self._method, request, arguments)
-        if self.session.closed or not posted:  # since we looked
-            rpc.end(CallError(StatusCode.CANCELLED, CLOSED))
+        try:
+            if self._streaming:
+                request = ThreadedRequests(request, self._serialize, rpc)
+                request.begin()
+            posted = tenancy.thread.post(rpc.start, tenancy.multicallable, self._method, request, arguments)
+            if self.session.closed or not posted:  # since we looked
+                rpc.end(CallError(StatusCode.CANCELLED, CLOSED))
+        except BaseException:  # Ctrl-C, when the loop may have it already
+            rpc.cancel()
+            raise
         return rpc
 
     def _serialized(self, request: Any) -> Any:
@@ -87,16 +91,19 @@ class Beginning:
             raise CallError(StatusCode.INTERNAL, details) from error
 
 
-def _response(rpc: Rpc) -> Any:
-    """Block until the end; an interrupted wait (Ctrl-C) cancels the call."""
+def _waited(beginning: Beginning, *arguments: Any) -> Rpc:
+    """A call that has succeeded; an interrupt (Ctrl-C), wherever it comes, cancels it."""
+    rpc = None
     try:
+        rpc = beginning.begin(Rpc, *arguments)
         rpc.wait()
     except BaseException:
-        rpc.cancel()
+        if rpc is not None:
+            rpc.cancel()
         raise
     if rpc.error is not None:
         raise rpc.error.again()  # a copy, lest its traceback, which holds the request, is held by the call in turn
-    return rpc.response
+    return rpc
 
 
 class _UnaryResponse(Generic[Request, Response]):
@@ -114,8 +121,8 @@ class _UnaryResponse(Generic[Request, Response]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Response:
-        rpc = self._beginning.begin(Rpc, request, timeout, metadata, credentials, wait_for_ready, compression)
-        response: Response = _response(rpc)
+        rpc = _waited(self._beginning, request, timeout, metadata, credentials, wait_for_ready, compression)
+        response: Response = rpc.response
         return response
 
     def with_call(
@@ -127,8 +134,8 @@ class _UnaryResponse(Generic[Request, Response]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> tuple[Response, Call[Response]]:
-        rpc = self._beginning.begin(Rpc, request, timeout, metadata, credentials, wait_for_ready, compression)
-        return _response(rpc), Call(rpc, self._beginning.name, self._beginning.session)
+        rpc = _waited(self._beginning, request, timeout, metadata, credentials, wait_for_ready, compression)
+        return rpc.response, Call(rpc, self._beginning.name, self._beginning.session)
 
     def future(
         self,

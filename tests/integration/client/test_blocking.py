@@ -206,6 +206,34 @@ def test_nobody_waits_for_a_loop_that_has_died(server: ServerElsewhere) -> None:
         assert BlockingEcho(another).unary_unary(b"x", timeout=SECONDS) == b"x"
 
 
+def test_an_interrupt_before_the_wait_has_begun(server: ServerElsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C when the loop has the call, and the caller does not wait yet, ends it at the server as well."""
+    post = loop.LoopThread.post
+
+    def interrupted(thread: loop.LoopThread, work: Any, *arguments: Any, **named: Any) -> bool:
+        posted = post(thread, work, *arguments, **named)
+        if getattr(work, "__name__", "") == "start":
+            server.until(lambda server: server.running == 1)
+            raise KeyboardInterrupt
+        return posted
+
+    with sync.Channel("echo", resolving(server)) as channel:
+        echo = BlockingEcho(channel)
+        calls: list[Any] = [
+            lambda: echo.unary_unary(b"sleep 60"),
+            lambda: echo.unary_unary.with_call(b"sleep 60"),
+            lambda: echo.unary_unary.future(b"sleep 60"),
+            lambda: next(echo.unary_stream(b"sleep 60")),
+            lambda: echo.stream_unary(iter([b"sleep 60"])),
+        ]
+        for call in calls:
+            with monkeypatch.context() as patched:
+                patched.setattr(loop.LoopThread, "post", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    call()
+            server.until(lambda server: server.running == 0)
+
+
 def test_requests_that_want_to_exit(server: ServerElsewhere) -> None:
     """An iterator of requests that raises what is no `Exception` fails the call, instead of leaving it to wait."""
 

@@ -17,6 +17,7 @@ from grpc_registry import Instance
 from tests.integration.client.certificate import self_signed
 from tests.integration.client.conftest import all_connected
 from tests.integration.client.echo import Echo, EchoServer, snapshot
+from tests.integration.registry.conftest import CALM
 from tests.servers.ports import free_port
 
 
@@ -140,7 +141,9 @@ async def test_closing_what_was_never_used(resolver: ManualResolver) -> None:
     await Channel("echo", resolver).close()
 
 
-FORGETFUL = """
+FORGETFUL = (
+    CALM
+    + """
 import asyncio, sys
 from grpc_balancer import Channel
 from grpc_balancer.testing import ManualResolver
@@ -158,6 +161,7 @@ async def main():
 
 asyncio.run(main(), debug=True)
 """
+)
 
 
 async def test_a_loop_that_ends_before_the_channel_is_closed(servers: list[EchoServer]) -> None:

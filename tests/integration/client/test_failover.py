@@ -92,7 +92,9 @@ async def test_a_call_that_may_have_been_seen_is_not_repeated(
         with pytest.raises(AioRpcError) as caught:
             await call
         assert caught.value.code() is StatusCode.UNAVAILABLE
-        assert "Socket closed" in str(caught.value.details())
+        # A reset, if the server had not read all yet: the client answers pings, and sends its own.
+        lost = ("Socket closed", "recvmsg:Connection reset by peer (104)")
+        assert caught.value.details() in [f"Stream removed ({how})" for how in lost]
         assert await echo.unary_unary(b"x") == b"x"
 
 

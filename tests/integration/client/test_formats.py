@@ -35,7 +35,7 @@ async def test_a_channel_calls_services_of_other_frameworks(etcd: Etcd, form: st
     ):
         assert await Echo(channel).unary_unary(b"name", timeout=10) == b"one"
         registry.register(Instance("echo", later.address))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await Echo(channel).unary_unary(b"name", timeout=10) != b"two":
                 pass
     await server.stop()

@@ -324,7 +324,9 @@ async def test_any_answer_to_a_probe_will_do(server: HealthServer) -> None:
 
 async def test_no_answer_to_a_probe_is_none(server: HealthServer) -> None:
     """A peer that went silent, one that hangs up, a port that refuses and a channel that is closed do not answer."""
-    proxy = await Proxy(server.port).start()
+    proxy = Proxy(server.port)
+    proxy.port = free_port()  # which nobody else is given once it refuses
+    await proxy.start()
     channel = channel_to(proxy.port)
     line = Line(channel)
     assert await probe(line, 30.0)

@@ -90,6 +90,7 @@ async def test_retired_endpoints_are_forgotten(
     while "retiring" in repr(channel):
         await channel._dispatcher.change()
     await Echo(channel).unary_unary(b"x")
-    await asyncio.sleep(0)
-    gc.collect()
-    assert sum(reference() is not None for reference in references) == 2
+    async with asyncio.timeout(30):
+        while sum(reference() is not None for reference in references) != 2:
+            await asyncio.sleep(0.01)
+            gc.collect()

@@ -129,7 +129,7 @@ async def test_one_two_one_is_exact(url: str, servers: list[EchoServer]) -> None
 
 async def test_a_slow_instance_gets_the_smallest_share(url: str, servers: list[EchoServer]) -> None:
     """Under `least_outstanding` the one of three registered instances that is slow gets much less than the others."""
-    servers[1].delay = 0.1
+    servers[1].delay = 0.5  # slow beside the others, on a busy machine too
     async with (
         registered(url, *(server.instance() for server in servers)),
         grpc_registry.connect(url) as registry,
@@ -170,7 +170,7 @@ async def test_a_killed_instance_is_left_before_its_key_is(etcd: Etcd, tmp_path:
         async with grpc_registry.connect(etcd.url) as registry, Channel("echo", registry) as channel:
             await all_connected(channel)
             echo = Echo(channel)
-            names = {await echo.unary_unary(b"name") for _ in range(30)}
+            names = {await echo.unary_unary(b"name") for _ in range(90)}  # 30 miss one of them once in 60,000 runs
             assert names == {b"p0", b"p1", b"p2"}
             processes[1].kill()
             await shown(channel, "2 of 3 ready")

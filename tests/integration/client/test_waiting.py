@@ -182,6 +182,9 @@ async def test_wait_for_ready_has_its_deadline(resolver: ManualResolver) -> None
     gone = nobody()
     resolver.push(snapshot(1, gone))
     async with Channel("echo", resolver) as channel:
+        async with asyncio.timeout(30):
+            while (state := channel.get_state()) is not ChannelConnectivity.TRANSIENT_FAILURE:
+                await channel.wait_for_state_change(state)
         with pytest.raises(AioRpcError, match=f"{gone.address}: Connection refused") as caught:
             await Echo(channel).unary_unary(b"x", wait_for_ready=True, timeout=0.5)
         assert caught.value.code() is StatusCode.DEADLINE_EXCEEDED

@@ -11,7 +11,7 @@ from grpc_balancer.load import Outcome
 from grpc_balancer.pickers import policy_named
 from grpc_balancer.pickers.excluding import SCAN_AT_MOST
 from grpc_balancer.pickers.least_outstanding import BetterOfTwo, ScanAll
-from tests.unit.client.candidates import CALL, candidates, picks
+from tests.unit.client.candidates import CALL, candidates, picks, stopped
 
 
 @given(loads=st.lists(st.integers(0, 50), min_size=1, max_size=SCAN_AT_MOST), seed=st.integers())
@@ -83,7 +83,7 @@ def test_the_picker_fits_the_number() -> None:
 @pytest.mark.parametrize("number", [SCAN_AT_MOST, SCAN_AT_MOST + 1])
 def test_failures_count_like_calls_in_progress(number: int) -> None:
     """An idle endpoint that failed three calls gets none while others have one each, of few and of many."""
-    endpoints = candidates(*[100] * number)
+    endpoints = candidates(*[100] * number, clock=stopped)
     for endpoint in endpoints[1:]:
         endpoint.load.begin()
     for _ in range(3):
@@ -104,7 +104,7 @@ def test_what_is_left_of_an_old_failure_costs_a_part(number: int) -> None:
 
 def test_scores_are_load_by_weight() -> None:
     """Scores are calls in progress as at the mean weight, in the order of the candidates, failures among them."""
-    endpoints = candidates(100, 300)
+    endpoints = candidates(100, 300, clock=stopped)
     for endpoint in endpoints:
         endpoint.load.count = 3
     endpoints[1].load.record(Outcome.FAILED, 0.001)

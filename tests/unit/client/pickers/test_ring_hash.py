@@ -14,7 +14,7 @@ from grpc_balancer.pickers import Candidate
 from grpc_balancer.pickers.ring_hash import NEVER_TOO_MANY, POINTS, Ring, ring_hash
 from grpc_balancer.testing import FakeEndpoint
 from grpc_registry.service_config import RingHash
-from tests.unit.client.candidates import CALL, FakeCall, candidates, instance
+from tests.unit.client.candidates import CALL, FakeCall, candidates, instance, stopped
 
 BY_USER = RingHash("x-user")
 KEYS = [f"user-{number}" for number in range(1500)]
@@ -217,7 +217,7 @@ def test_without_a_bound_a_key_stays_however_many_calls_it_has() -> None:
 
 def test_who_fails_fast_passes_its_keys_on() -> None:
     """Recent failures count like calls in progress."""
-    picker = ring(candidates(*[100] * 4))
+    picker = ring(candidates(*[100] * 4, clock=stopped))
     first = picker.pick(call("a"))
     for _ in range(2 * NEVER_TOO_MANY):
         first.load.record(Outcome.FAILED, 0.001)
@@ -226,7 +226,7 @@ def test_who_fails_fast_passes_its_keys_on() -> None:
 
 def test_if_all_are_full_a_key_stays_at_home() -> None:
     """When every endpoint fails there is nobody to pass a call on to, and looking for one ends soon."""
-    endpoints = candidates(*[100] * 200)
+    endpoints = candidates(*[100] * 200, clock=stopped)
     picker = ring(endpoints)
     at_home = {key: picker.pick(call(key)) for key in KEYS[:20]}
     for endpoint in endpoints:
