@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -18,6 +22,7 @@ from tests.simulation.runs import story
 from tests.unit.services.order.fake_stock import FakeStock
 
 STEPS = 150
+ROOT = Path(__file__).parents[2]
 
 Mutation = Callable[[Checkout], None]
 
@@ -65,6 +70,29 @@ def test_a_seed_repeats_exactly(empty: Path) -> None:
     """Two runs tell the same story, word by word, and two seeds do not."""
     first, again, other = (run(empty, Random(seed)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+_TELL = """
+import sys
+from pathlib import Path
+from random import Random
+from tests.simulation.test_checkout import run
+prepared, out = map(Path, sys.argv[1:])
+out.write_text("\\n".join(run(prepared, Random(0))))
+"""
+
+
+def test_another_process_tells_the_same_story(empty: Path, tmp_path: Path) -> None:
+    """Nothing depends on the order of sets, which differs from one process to the next: what fails here fails there."""
+    prepared = Path(shutil.copy(empty, tmp_path))
+    told = []
+    for hash_seed in "1", "2":
+        out = tmp_path / hash_seed
+        command = [sys.executable, "-c", _TELL, str(prepared), str(out)]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
+        told.append(out.read_text())
+    assert told[0] == told[1]
 
 
 def forgetful_payments(checkout: Checkout) -> None:

@@ -103,8 +103,8 @@ class Overdue:
 
     @property
     def commands(self) -> Collection[Command]:
-        """What is due for it."""
-        return [DUE[self.status]] if self.status in DUE else self.owes
+        """What is due for it, always in the same order: that of a set is another one in each process."""
+        return [DUE[self.status]] if self.status in DUE else [command for command in _OWED if command in self.owes]
 
 
 async def insert(connection: AsyncConnection, order: Order, request_id: str, due: datetime) -> None:
