@@ -15,6 +15,7 @@ import pytest
 import grpc_registry
 from grpc_registry import Instance, Snapshot
 from grpc_registry.arguments import MOST_TTL
+from grpc_registry.etcd import member as members
 from grpc_registry.etcd.registry import EtcdRegistry
 from grpc_registry.url import EtcdUrl
 from tests.elapsed import measured
@@ -124,29 +125,37 @@ async def test_the_granted_ttl_counts(tmp_path: Path) -> None:
         server.kill()
 
 
-async def test_a_lease_whose_grant_was_long_under_way_gets_its_time_first(etcd: Etcd, own: Connect) -> None:
+async def test_a_lease_whose_grant_was_long_under_way_gets_its_time_first(
+    etcd: Etcd, own: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An answer that an outage held back is for a lease about to end: what is registered then stays registered."""
+    ttl = 6  # a sign of life comes every 2 s, and this process may stand still for longer
+    # Neither the connection nor the call is to be given up before that.
+    lasting = dict(members._OPTIONS) | {"grpc.http2.ping_timeout_ms": 30_000}
+    monkeypatch.setattr(members, "_OPTIONS", list(lasting.items()))
     proxy = await Proxy(etcd.port).start()
     async with (
-        grpc_registry.connect(f"etcd://127.0.0.1:{proxy.port}", ttl=2, timeout=30, rng=Random(1)) as registry,
+        grpc_registry.connect(f"etcd://127.0.0.1:{proxy.port}", ttl=ttl, timeout=30, rng=Random(1)) as registry,
         own() as reader,
         aclosing(reader.watch("product")) as watch,
     ):
+        connection = registry._connection  # type: ignore[attr-defined]
+        connection.call = partial(connection.call, attempt_timeout=30)
         assert await registry.list("product") == []  # it is connected
         proxy.back.freeze()
         registration = registry.register(Instance("product", "10.0.0.1:1", id="a"))
         async with asyncio.timeout(30):
             while not await asyncio.to_thread(leases, etcd):
                 continue
-        # The lease has less than half a second left then, and the attempt of 2 s is not given up yet. Where this
-        # process stood still it is, and asks for another lease.
-        await asyncio.sleep(1.5)
+        # The lease has less than half a second left then. Where this process stood still it has none, and another is
+        # asked for.
+        await asyncio.sleep(ttl - 0.5)
         proxy.back.thaw()
         await registration.wait_registered()
         lease = await lease_of(etcd, "mesh/product/a")
         await until(watch, lambda snapshot: ids(snapshot) == ["a"])
         with pytest.raises(TimeoutError):
-            await until(watch, lambda _: True, seconds=4)
+            await until(watch, lambda _: True, seconds=ttl)
         assert await lease_of(etcd, "mesh/product/a") == lease
     await proxy.stop()
 

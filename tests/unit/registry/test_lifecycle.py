@@ -164,15 +164,25 @@ async def test_who_hears_of_a_drain_by_health_alone_loses_no_call(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that the registry does not reach calls until it reads NOT_SERVING, and what it has sent is served."""
-    monkeypatch.setattr("grpc_registry.lifecycle._LATE_PART", 1.0)  # or the machine must not stand still for 0.4 s
+    served, sleep = asyncio.Event(), asyncio.sleep
+
+    async def until_served(seconds: float) -> None:
+        if seconds == pytest.approx(0.05):  # after NOT_SERVING: it lasts as long as this machine needs for the calls
+            async with asyncio.timeout(30):
+                await served.wait()
+        else:
+            await sleep(seconds)
+
+    monkeypatch.setattr("grpc_registry.lifecycle.asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": until_served}))
     scene.let_go.set()
-    async with scene.serving(propagation_delay=AMPLE / 2) as lifecycle:
+    async with scene.serving(propagation_delay=0.5) as lifecycle:
         async with scene.watching() as (watch, channel):
             lifecycle.begin_drain()
             assert (await watch.read()).status == NOT_SERVING
             wait: Any = channel.unary_unary("/test/Wait")
             calls = [wait(b"") for _ in range(20)]
             assert await asyncio.gather(*calls) == [b"done"] * 20
+            served.set()
         await lifecycle.wait()
 
 
