@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from campaigns.faults import Kind
@@ -29,10 +30,12 @@ class Process:
         if kind is Kind.KILL:
             self._child.signal(signal.SIGKILL)
             return True
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):  # it has died, and the supervisor is about to hear of it
+            os.kill(pid, signal.SIGSTOP)
         await asyncio.sleep(seconds)
         if self._child.pid == pid:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         return True
 
 

@@ -2,7 +2,8 @@
 
 Both methods do the same, and clients are told different things of them: `/faults.Server/Repeatable` and
 `/faults.Server/Once`. A request is `ID SECONDS`, answered with the instance's id after that time. The journal is
-written without a buffer, so it survives `kill -9`: what is not in it, no handler has seen.
+written without a buffer, so it survives `kill -9`: what is not in it, no handler has seen. It tells, too, when the
+process stood still.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import grpc
 import grpc.aio
 
 import grpc_registry
+from campaigns.standstill import Span, noted
 from grpc_registry import Instance
 from tests.servers import ServerProcess, free_port
 from tests.servers.process import exchange
@@ -32,10 +34,11 @@ _STOPS_WITHIN = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What one process has seen: the calls that began in it, and those that it has answered."""
+    """What one process has seen: the calls that began in it, those that it has answered, and when it stood still."""
 
     begun: frozenset[int]
     answered: frozenset[int]
+    standstills: Sequence[Span] = ()
 
 
 class Server(ServerProcess):
@@ -89,7 +92,8 @@ class Server(ServerProcess):
 def _read(path: Path) -> Journal:
     lines = path.read_text().split()
     begun, answered = ([int(line[1:]) for line in lines if line[0] == sign] for sign in "+-")
-    return Journal(frozenset(begun), frozenset(answered))
+    spans = [line[1:].split("~") for line in lines if line[0] == "~"]
+    return Journal(frozenset(begun), frozenset(answered), [(float(begin), float(end)) for begin, end in spans])
 
 
 _MAIN = """
@@ -123,7 +127,12 @@ async def serve(registry_url: str, address: str, instance_id: str, journal: str)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers([_Handler(instance_id, written)])
     server.add_insecure_port(address)
+
+    def stood_still(span: Span) -> None:
+        os.write(written, b"~%.6f~%.6f\n" % span)
+
     async with (
+        noted(stood_still),
         grpc_registry.connect(registry_url) as registry,
         grpc_registry.serving(server, registry, Instance(SERVICE, address, id=instance_id)) as lifecycle,
     ):

@@ -19,7 +19,7 @@ SERVICES = "services"
 PERCENTILES = (50, 99)
 
 _ROOT = Path(__file__).parents[2]
-_LEAST_SECONDS = 60.0
+_LEAST_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 Requests are due at random moments, as those of many people are. Each is sent over a connection on which nothing else is
 awaited; if there is none, a new one is opened, as long as there are fewer than `CONNECTIONS`. A request for which there
 is no connection, or that has no answer within `PATIENCE`, has failed. What a request took is counted from when it was
-due, so that a crowd which is late itself does not make the gateway look fast.
+due, so that a crowd which is late itself makes the gateway look no faster. Where it is late since its process did not
+run, as on a machine that is busy with something else, it says so: what was due meanwhile is all asked for at once then.
 
 It is given its plan as JSON in its only argument, and prints what it found as JSON, see `Plan` and `Found`.
 """
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from random import Random
+from time import process_time
 from typing import Any
 
 import uvloop
@@ -28,6 +30,10 @@ SLICE = 0.5
 """Seconds: what is found is told in slices of this length."""
 
 _TICK = 0.002
+_STANDSTILL = 0.25
+"""Seconds for which the process did not run, though it had to: fewer are what an open loop can stand."""
+_BEFORE, _AFTER = 0.5, 1.0
+"""Seconds before and after a standstill in which requests suffer from it: those under way, and the rush after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class Slice:
     failed: int = 0
     took: list[float] = field(default_factory=list)
     """Seconds that each request took that was answered with 2xx."""
+    disturbed: bool = False
+    """Whether the crowd stood still then, or right before or after."""
 
 
 Found = list[list[Slice]]
@@ -159,8 +167,19 @@ class _Crowd:
                 self._ask(due, slices[number])
                 due += self._rng.expovariate(rate)
             self._give_up()
-            await asyncio.sleep(max(_TICK, due - self.time()))
+            stood_still = await self._sleep_until(max(self.time() + _TICK, due))
+            if stood_still > _STANDSTILL:
+                now = self.time() - began
+                first, last = (int(at / SLICE) for at in (max(0.0, now - stood_still - _BEFORE), now + _AFTER))
+                for slice_ in slices[first : last + 1]:
+                    slice_.disturbed = True
         return slices
+
+    async def _sleep_until(self, due: float) -> float:
+        """Return then, or later: by how many seconds, but for those in which this process was at work."""
+        worked = process_time()
+        await asyncio.sleep(due - self.time())
+        return self.time() - due - (process_time() - worked)
 
     def _ask(self, due: float, slice_: Slice) -> None:
         slice_.asked += 1

@@ -32,6 +32,8 @@ LEAST_GOODPUT = 0.8
 """Of the peak. On two cores that the generator shares it is near the edge: at 10,000 requests/s the 25 µs of each
 refusal are a quarter of the gateway's core, and the generator's 12 µs an eighth of the other. Runs had 0.80 to 0.96;
 at 15,000 requests/s, six times what could be sustained, 0.77."""
+_LEAST_SOUND = 0.25
+"""The part of the slices that must be judged at least: who stands still for longer is taken as it is."""
 _LONGEST = 1.0
 _MORE_MEMORY = 64.0  # MiB; a connection costs some 15 KiB, and the crowd may have 3,800
 _RECOVERS_WITHIN = 5.0
@@ -55,6 +57,10 @@ class Step:
 
     @classmethod
     def of(cls, rate: float, slices: Sequence[Slice], cpu: float) -> Step:
+        """The sum of the slices, without those in which the crowd stood still: the shop is not to blame for these."""
+        sound = [slice_ for slice_ in slices if not slice_.disturbed]
+        if len(sound) >= _LEAST_SOUND * len(slices):
+            slices, cpu = sound, cpu * len(sound) / len(slices)
         took = [one for slice_ in slices for one in slice_.took] or [0.0]
         return cls(
             rate=rate,

@@ -78,7 +78,8 @@ class WatchedServer(ServerProcess):
         return ["/usr/bin/env", *pairs, sys.executable, *module]
 
     def ready(self) -> bool:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if '"listening"' in line]
+        whole = self.log.read_text().rpartition("\n")[0]  # it may be writing the line after these
+        lines = [json.loads(line) for line in whole.splitlines() if '"listening"' in line]
         if lines:
             self._port = int(lines[-1]["address"].rpartition(":")[2])
         return bool(lines)

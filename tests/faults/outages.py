@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -72,7 +73,10 @@ class Site:
         """The one whom all follow, as soon as there is one: a member that was slow for half a second is voted out."""
         async with asyncio.timeout(STARTED_WITHIN):
             while True:
-                answers = json.loads(await asyncio.to_thread(self.cluster.ctl, "endpoint", "status", "-w", "json"))
+                try:
+                    answers = json.loads(await asyncio.to_thread(self.cluster.ctl, "endpoint", "status", "-w", "json"))
+                except subprocess.CalledProcessError:  # etcdctl gives each 5 s to answer, which a busy machine may need
+                    continue
                 ids = {one["Status"]["header"]["member_id"]: one["Endpoint"] for one in answers}
                 followed = {ids.get(one["Status"]["leader"]) for one in answers}
                 for member in self.members:

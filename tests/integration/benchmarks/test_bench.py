@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.gateway.load import processor_seconds
 
 ROOT = Path(__file__).parents[3]
 
@@ -104,6 +107,13 @@ def check_spreads(row: Mapping[str, Any]) -> None:
         if isinstance(cell, dict):
             assert 0 <= cell["lowest"] <= cell["median"] <= cell["highest"]
             assert cell["values"]
+
+
+def test_little_processor_time_is_not_none() -> None:
+    """What a program needs for a few requests is more than nothing: what another needs is divided by it."""
+    pid = str(os.getpid())
+    before = processor_seconds(pid)
+    assert processor_seconds(pid) > before
 
 
 def test_without_a_name_it_lists_the_benchmarks() -> None:

@@ -12,6 +12,7 @@ from campaigns import cli
 from campaigns.freeze import normal_seconds, seconds_until_normal
 from campaigns.kills import Kill, may_have_been_sent, was_read
 from campaigns.server import ONCE, Journal
+from campaigns.standstill import Span, undisturbed
 from campaigns.traffic import Call
 
 KILLS = [Kill("s0-1", before=10.0, after=10.1)]
@@ -59,6 +60,14 @@ def test_normal_is_what_lasts(slow: tuple[int, ...], seconds: float) -> None:
     each = normal_seconds(calls(*slow), 100.0, 108.0, normal=0.1)
     assert [n for n, normal in enumerate(each) if not normal] == list(slow)
     assert seconds_until_normal(each) == seconds
+
+
+@pytest.mark.parametrize(
+    ("standstill", "left"), [((9.0, 9.89), True), ((9.8, 9.95), False), ((9.95, 10.0), False), ((10.06, 11.0), True)]
+)
+def test_how_long_a_call_took_counts_where_nobody_stood_still(standstill: Span, left: bool) -> None:
+    """A call during which somebody stood still, if only for a part of it, is left out."""
+    assert undisturbed([LOST], [standstill, (100.0, 101.0)]) == [LOST] * left
 
 
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])

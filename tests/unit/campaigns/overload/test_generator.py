@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -88,3 +89,24 @@ async def test_no_answer_slows_nobody_down() -> None:
         (slices,) = await crowd(port, (300.0, 1.0))
     assert len(asked) == sum(one.asked for one in slices) == sum(one.failed for one in slices)
     assert len(asked) >= 230
+
+
+async def test_a_crowd_that_stood_still_says_so() -> None:
+    """The slices are marked in which its process did not run, and those right before and after."""
+
+    class Halting(Answering):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if len(asked) == 100:
+                time.sleep(0.5)  # crowd and server are in one process here
+
+    asked: list[bytes] = []
+    loop = asyncio.get_running_loop()
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    server = await loop.create_server(lambda: Halting(answer, asked), "127.0.0.1", 0)
+    try:
+        plan = Plan(server.sockets[0].getsockname()[1], ["/a"], [(100.0, 3.0)], seed=1)
+        ((*slices,),) = await generator._Crowd(plan, loop).act()
+    finally:
+        server.close()
+    assert any(one.disturbed for one in slices)

@@ -21,6 +21,14 @@ def test_a_step_sums_up_its_slices() -> None:
     assert (step.p50, step.p99) == (0.01, 0.01)
 
 
+def test_a_step_leaves_out_what_the_crowd_stood_still_in() -> None:
+    """Neither rates nor latencies are of these slices, unless nearly all are such."""
+    disturbed = Slice(asked=100, failed=60, took=[2.0] * 40, disturbed=True)
+    step = Step.of(20.0, [GOOD, disturbed, disturbed, GOOD], cpu=4.0)
+    assert step == Step.of(20.0, [GOOD, GOOD], cpu=2.0)
+    assert Step.of(20.0, [GOOD, *[disturbed] * 4], cpu=0).failed == 240
+
+
 def test_a_step_keeps_up_if_nearly_all_is_answered_in_time() -> None:
     """Refusals and lateness both are a miss; so is no answer at all."""
     assert Step.of(20.0, [GOOD] * 4, cpu=0).keeps_up
