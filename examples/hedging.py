@@ -23,7 +23,7 @@ SERVICE_CONFIG = {
 
 async def main(url: str = "memory://") -> None:
     async with grpc_registry.connect(url) as registry, replicas(registry, "one", "two", "stuck") as servers:
-        servers[-1].delay = 3
+        servers[-1].delay = 5
         for name, config in (("without", None), ("with", SERVICE_CONFIG)):
             # round_robin, which goes on to send every third call to the stuck replica.
             async with Channel("demo", registry, service_config=config, policy="round_robin") as channel:

@@ -16,7 +16,7 @@ SERVICE_CONFIG = {
     "methodConfig": [
         {
             "name": [{"service": "grpc.health.v1.Health", "method": "Check"}],
-            "timeout": "2s",
+            "timeout": "10s",
             "retryPolicy": {
                 "maxAttempts": 3,
                 "initialBackoff": "0.01s",

@@ -11,7 +11,7 @@ from replicas import ask, connected, replicas, tally
 import grpc_registry
 from grpc_balancer import Channel
 
-WINDOW = 3  # seconds; by default 10
+WINDOW = 4  # seconds; by default 10
 
 
 async def main(url: str = "memory://") -> None:
@@ -25,11 +25,11 @@ async def main(url: str = "memory://") -> None:
         async with replicas(registry, "new") as joined:
             stub = health_pb2_grpc.HealthStub(channel)
             await connected(channel, 3)
-            for moment in ("at first", "when it is warm"):
+            for moment, pause in (("at first", 0), ("when it is warm", WINDOW)):
+                await asyncio.sleep(pause)
                 for _ in range(30):
                     await ask(stub)
                 print(f"{moment}, of 30 calls: {tally([*warm, *joined])}")
-                await asyncio.sleep(WINDOW)
 
 
 asyncio.run(main(*sys.argv[1:]))

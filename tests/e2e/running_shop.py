@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,12 @@ ENVIRONMENT = {
     if not name.startswith("SHOP_") and name not in {"REGISTRY_URL", "DATABASE_URL", "NATS_URL", "CACHE_URL"}
 }
 """What a shell passes on, without settings that could reach the shop by accident."""
+
+_DISPLACED = re.compile(
+    r"^\S+ \(pid \d+\) exited with \d+: somebody else has taken its port\n(?:    .*\n)*"
+    r"|^starting again, on other ports\n",
+    re.MULTILINE,
+)
 
 
 class RunningShop:
@@ -110,6 +117,13 @@ class RunningShop:
 
     def errors(self) -> str:
         return self._err.read_text()
+
+    def complaints(self) -> str:
+        """Its errors, but for ports that a shop which started at the same time, for another test, was quicker to take.
+
+        All prefer the same usual ports. Who loses one says so, and starts again on others.
+        """
+        return _DISPLACED.sub("", self.errors())
 
     @property
     def gateway(self) -> str:

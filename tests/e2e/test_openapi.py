@@ -26,6 +26,7 @@ import pytest
 from shop_services.runtime.operator import operator_token
 from shop_services.runtime.settings import Settings
 from tests.e2e.buying import uncharged
+from tests.e2e.conftest import LEASE_TTL
 from tests.e2e.running_shop import BIN, ENVIRONMENT, RunningShop
 
 EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "8"))
@@ -121,7 +122,8 @@ class Shop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop for these tests alone: they leave it full of nonsense, and ask too often for a rate limit."""
     data = tmp_path_factory.mktemp("openapi") / "data"
-    running = RunningShop(data, "--replicas", "1", SHOP_GATEWAY_RATE="0", SHOP_ACCESS_TTL=str(ACCESS_TTL))
+    variables = {"SHOP_GATEWAY_RATE": "0", "SHOP_ACCESS_TTL": str(ACCESS_TTL), "SHOP_LEASE_TTL": str(LEASE_TTL)}
+    running = RunningShop(data, "--replicas", "1", **variables)
     try:
         with httpx.Client(base_url=running.start().gateway, timeout=20) as client:
             yield Shop(running, client)

@@ -23,6 +23,7 @@ from grpc_registry import connect
 from shop.product.v1.product_pb2 import ListProductsRequest
 from shop.product.v1.product_pb2_grpc import ProductServiceStub
 from shop_services.launch import tether
+from tests.e2e.conftest import LEASE_TTL
 from tests.e2e.processes import alive, descendants, frozen, listener
 from tests.e2e.running_shop import BIN, ENVIRONMENT
 from tests.servers import Etcd, Nats, free_port
@@ -94,7 +95,7 @@ def test_flags_go_before_variables(serve: Serve, etcd: Etcd) -> None:
 def test_workers_are_instances_of_one_host(serve: Serve, etcd: Etcd) -> None:
     """Each worker is an instance with a port of its own; one that dies comes back, and all drain on SIGTERM."""
     port = free_port(2)
-    process = serve("--port", str(port), "--workers", "2")
+    process = serve("--port", str(port), "--workers", "2", SHOP_LEASE_TTL=str(LEASE_TTL))
     workers = registered(etcd, 2)
     assert sorted(worker["Addr"] for worker in workers) == [f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"]
     assert {worker["Metadata"]["host"] for worker in workers} == {socket.gethostname()}
@@ -118,7 +119,8 @@ def test_workers_are_instances_of_one_host(serve: Serve, etcd: Etcd) -> None:
 async def test_calls_spread_over_workers(serve: Serve, etcd: Etcd) -> None:
     """Three workers share the calls; when one is killed the others on its host go on, and its successor joins them."""
     # Nobody reads its log here, and a pipe that is full of lines about calls would stop it.
-    process = serve("--workers", "3", service="product", SHOP_LOG_LEVEL="warning")
+    variables = {"SHOP_LOG_LEVEL": "warning", "SHOP_LEASE_TTL": str(LEASE_TTL)}
+    process = serve("--workers", "3", service="product", **variables)
     values = await asyncio.to_thread(registered, etcd, 3, "product")
     assert {value["Metadata"]["host"] for value in values} == {socket.gethostname()}
     addresses = {value["Addr"] for value in values}
@@ -176,8 +178,8 @@ def test_workers_die_with_their_parent(serve: Serve, etcd: Etcd) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_taken_port_is_refused(serve: Serve, workers: str) -> None:
     """A port in use ends the service, and all of its workers, with 2 and a line that names the variable."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port(int(workers))  # the second worker takes the next one, which must be free, or it is named instead
+    with socket.create_server(("127.0.0.1", port)):
         process = serve("--port", str(port), "--workers", workers)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 2

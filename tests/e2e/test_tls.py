@@ -134,7 +134,7 @@ def test_certificates_are_renewed_as_it_runs_and_no_call_is_lost(shop: RunningSh
         enough = len(answers) + 200
         _within(120, lambda: len(answers) < enough)
     assert set(answers) == {200}
-    assert shop.errors() == ""
+    assert shop.complaints() == ""
 
 
 @contextmanager

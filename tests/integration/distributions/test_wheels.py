@@ -25,7 +25,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, zipfile.Path]:
         [*command, "--wheel-dir", str(built), *(str(sources / folder) for folder in FOLDERS)],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=600,  # a tenth, if nobody else needs the machine
     )
     return {wheel.name.split("-")[0]: zipfile.Path(wheel) for wheel in built.iterdir()}
 

@@ -85,7 +85,9 @@ async def test_it_is_registered_drains_and_ends(shared_etcd: Etcd) -> None:
     After SIGTERM it says so in the registry and on /readyz, answers what was begun, takes its key away and exits with
     0.
     """
-    async with gateway(shared_etcd, SHOP_PROPAGATION=DRAINING, SHOP_LEASE_TTL="60") as running:
+    # A body is waited for as long as a call: for longer than it drains, and than this machine may stand still.
+    patient = {"SHOP_GATEWAY_TIMEOUT": "60", "SHOP_LEASE_TTL": "60"}
+    async with gateway(shared_etcd, SHOP_PROPAGATION=DRAINING, **patient) as running:
         address = (await running.logged("listening"))["address"]
         async with asyncio.timeout(DEADLINE):
             while not (entries := await running.registered()):

@@ -88,9 +88,9 @@ async def test_instances_that_start_together_share_an_empty_database(environment
             called = [OutgoingChannel(channel, credentials=credentials) for channel in channels]
             users = [UserServiceStub(await stack.enter_async_context(channel)) for channel in called]
             request = pb.CreateUserRequest(request_id="r1", email="a@b.cd", username="ann", password="correct horse")
-            replies = await asyncio.gather(*(stub.CreateUser(request) for stub in users * 2))
+            replies = await asyncio.gather(*(stub.CreateUser(request, timeout=SECONDS) for stub in users * 2))
             assert len({reply.user.id for reply in replies}) == 1
-            listed = await asyncio.gather(*(stub.ListUsers(pb.ListUsersRequest()) for stub in users))
+            listed = await asyncio.gather(*(stub.ListUsers(pb.ListUsersRequest(), timeout=SECONDS) for stub in users))
             assert [list(answer.users) for answer in listed] == [[replies[0].user]] * 3
 
         for process in processes:
