@@ -10,8 +10,10 @@ from hypothesis import settings
 
 from tests.servers import Etcd, EtcdCluster, Nats, NatsCluster, Postgres, Valkey
 
-# How long an example takes says how busy the machine is, and nothing of the code.
-settings.register_profile("shop", parent=settings.default, deadline=None)
+# How long an example takes says how busy the machine is, and nothing of the code. Every run has the same examples:
+# others come with `--hypothesis-profile explore`, and what they find becomes an example of its own.
+settings.register_profile("explore", parent=settings.default, deadline=None)
+settings.register_profile("shop", parent=settings.get_profile("explore"), derandomize=True)
 settings.load_profile("shop")
 
 

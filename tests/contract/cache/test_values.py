@@ -11,6 +11,8 @@ from shop_services.cache.domain import Entry, Swap
 from tests.contract.cache.conftest import Place
 
 MINUTE = 60 * 10**9
+AMPLE = 4 * 10**9
+"""For a value that a test must do something with before it ends, on a machine that may stand still meanwhile."""
 KEYS = ["k", "a/b c:d", "ü", "*", "?[a]\\", "{k}", "x" * 1024]
 
 
@@ -54,18 +56,17 @@ async def test_versions_grow_with_every_change(place: Place) -> None:
 
 async def test_a_value_expires_when_it_said(place: Place) -> None:
     """`expires` is the time of the set plus the TTL; from then on nothing finds the value, or deletes it."""
-    ttl = 4 * 10**9  # it must be found first, on a machine that may stand still meanwhile
     before = await place.values.set("a", "old", b"", MINUTE)
-    await place.values.set("a", "k", b"1", ttl)
-    await place.values.set_many("a", [("l", b"2")], ttl)
+    await place.values.set("a", "k", b"1", AMPLE)
+    await place.values.set_many("a", [("l", b"2")], AMPLE)
     entry, reference = await place.values.get("a", "k"), await place.values.get("a", "old")
     assert entry is not None
     assert reference is not None
     assert entry.expires is not None
     assert reference.expires is not None
-    assert abs(reference.expires - entry.expires - (MINUTE - ttl)) < 10**10  # they were not set at the same time
+    assert abs(reference.expires - entry.expires - (MINUTE - AMPLE)) < 10**10  # they were not set at the same time
     assert reference.version == before
-    await place.pass_time(ttl + 5 * 10**6)
+    await place.pass_time(AMPLE + 5 * 10**6)
     assert await place.values.get_many("a", ["k", "l", "old"]) == [None, None, reference]
     assert await place.values.delete_many("a", ["k", "l"]) == 0
 
@@ -79,10 +80,10 @@ async def test_the_shortest_ttl_is_one(place: Place) -> None:
 
 async def test_a_set_without_ttl_ends_the_ttl_before_it(place: Place) -> None:
     """The deadline of a value that was replaced does not end the new one, whether it was set or swapped."""
-    _, version = [await place.values.set("a", key, b"1", 300 * 10**6) for key in ("set", "swapped")]
+    _, version = [await place.values.set("a", key, b"1", AMPLE) for key in ("set", "swapped")]
     await place.values.set("a", "set", b"2", None)
     assert (await place.values.compare_and_set("a", "swapped", b"2", None, version)).swapped
-    await place.pass_time(310 * 10**6)
+    await place.pass_time(AMPLE + 10 * 10**6)
     assert [await read(place.values, key) for key in ("set", "swapped")] == [b"2", b"2"]
 
 

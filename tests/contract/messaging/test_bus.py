@@ -170,11 +170,15 @@ async def test_one_id_is_kept_once(bus: Bus, message: MakeMessage, handled: Hand
 async def test_no_more_handlers_run_than_were_asked_for(bus: Bus, message: MakeMessage, handled: Handled) -> None:
     """With `concurrency` 3, three handlers run at a time, never four."""
     running, most = 0, 0
+    three = asyncio.Event()
 
     async def handler(envelope: Envelope) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
+        if running == 3:
+            three.set()
+        await three.wait()  # however slowly the first messages come
         await asyncio.sleep(0.02)
         running -= 1
         await handled(envelope)
@@ -182,6 +186,8 @@ async def test_no_more_handlers_run_than_were_asked_for(bus: Bus, message: MakeM
     for i in range(20):
         await bus.publish(message(str(i)))
     async with bus.subscribe("orders", handler, concurrency=3, retries=QUICK):
+        async with asyncio.timeout(30):
+            await three.wait()
         await handled.until(20)
     assert most == 3
 

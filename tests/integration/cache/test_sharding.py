@@ -313,7 +313,7 @@ async def a_silent_instance_costs_its_own_keys(shop: Shop) -> None:
         asked = [asyncio.create_task(direct_get(shop, one.instance, missed[0])) for one in listed]
         async with asyncio.timeout(SECONDS), measured() as elapsed:
             told = [await answer for answer in islice(asyncio.as_completed(asked), PROCESSES - 1)]
-            assert elapsed.seconds < 3  # they give it a second
+            assert elapsed.seconds < 4.5  # they give it a second, not the five of other calls; they may stand still too
         for one in asked:
             one.cancel()
         await asyncio.wait(asked)

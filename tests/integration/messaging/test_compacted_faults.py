@@ -144,6 +144,8 @@ async def play(urls: list[str], disturb: Disturb, *, replicas: int = 1, wiped: b
                 for i, log in enumerate(logs):
                     writers.create_task(history.write(log, i))
                 await history.until(100)
+                while not all(seen):  # noqa: ASYNC110 - who has read nothing yet is told of no loss
+                    await asyncio.sleep(0.02)
                 await disturb()
                 await history.until(100)
                 history.enough.set()

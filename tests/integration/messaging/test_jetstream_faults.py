@@ -18,7 +18,7 @@ from shop.events.v1.events_pb2 import DeadLetter, Envelope
 from shop_services.messaging.bus import BusUnavailable, Message
 from shop_services.messaging.dead_letters import DeadLetters, open_dead_letters
 from shop_services.messaging.envelopes import envelope
-from shop_services.messaging.jetstream import JetStreamBus, Limits, streams
+from shop_services.messaging.jetstream import JetStreamBus, Limits, connection, pulling, streams
 from shop_services.messaging.retry import RetryPolicy
 from shop_services.runtime.errors import Unavailable
 from tests.elapsed import measured
@@ -45,6 +45,14 @@ def open_bus() -> OpenBus:
                 assert elapsed.wall < 10.0  # also if it blocks the loop
 
     return opened
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is complained of since this machine stood still: for tests that count what is logged."""
+    monkeypatch.setattr(pulling, "IDLE_HEARTBEAT", 30.0)  # how long one is waited for: it is sent as often as before
+    monkeypatch.setattr(connection, "PROBE", 30.0)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 30.0)
 
 
 def message(id: str) -> Message:
@@ -180,6 +188,7 @@ async def test_a_bus_closes_promptly_from_a_frozen_server(nats: Nats, open_bus: 
     nats.resume()
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_wiped_server_gets_its_streams_again(nats: Nats, open_bus: OpenBus) -> None:
     """A server that comes back empty is set up again by who publishes and by who subscribes; two lines tell of it."""
     seen = Seen()
@@ -211,6 +220,7 @@ async def test_a_deleted_consumer_is_made_again(nats: Nats, open_bus: OpenBus) -
         await seen.until({"c"})
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_an_absent_server_is_waited_for(tmp_path: Path, open_bus: OpenBus) -> None:
     """A bus made before its server publishes, handles and listens as soon as that is there; one line tells of it."""
     server = Nats(tmp_path / "nats")
@@ -293,6 +303,7 @@ async def test_bytes_that_are_no_envelope_are_given_up(nats: Nats, open_bus: Ope
 _WORKER = """
 import asyncio, sys
 from random import Random
+import structlog
 from shop_services.messaging.jetstream import JetStreamBus
 from shop_services.messaging.retry import RetryPolicy
 from shop_services.runtime.errors import Unavailable
@@ -306,6 +317,7 @@ async def main():
     async with bus.subscribe("orders", handler, concurrency=1, retries=RetryPolicy(attempts=2)):
         await asyncio.sleep(3600)
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # the output is for ids
 asyncio.run(main())
 """
 
@@ -365,6 +377,7 @@ async def test_a_cluster_loses_a_member_and_no_message(nats_cluster: NatsCluster
         await seen.until(acknowledged)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_server_that_refuses_is_complained_of(nats: Nats, open_bus: OpenBus) -> None:
     """Where a stream cannot be made, publishing says why, and a worker that gets nothing says so once."""
     too_much = Limits(bytes=2**60)
@@ -404,6 +417,7 @@ async def test_a_bound_on_what_is_in_flight_is_changed_by_the_next_worker(
         await seen.until({"c"})
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_credentials_are_those_of_the_url(tmp_path: Path, open_bus: OpenBus) -> None:
     """A server that wants a password gets the one of the URL, decoded; with another one the bus is unavailable."""
     server = Nats(tmp_path / "nats", credentials=("shop", "p@ss:word"))

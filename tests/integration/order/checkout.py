@@ -45,7 +45,7 @@ class Checkout:
     async def ended(self, order_id: str) -> pb.Order:
         """The order when it has ended, told by a watch."""
         last = pb.Order()
-        async for response in self.shop.orders.WatchOrder(pb.WatchOrderRequest(order_id=order_id), timeout=60):
+        async for response in self.shop.orders.WatchOrder(pb.WatchOrderRequest(order_id=order_id), timeout=180):
             last = response.order
         return last
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -32,12 +33,15 @@ from tests.identity import as_operator
 
 @asynccontextmanager
 async def served(app: App, registry: Registry, grace: float = 5) -> AsyncIterator[str]:
-    """Serve `app` and register it; yields its address. Leaving drains it, as SIGTERM does."""
+    """Serve `app`; yields its address once it is registered. Leaving drains it, as SIGTERM does."""
     server = make_server(app)
     address = f"127.0.0.1:{server.grpc.add_insecure_port('127.0.0.1:0')}"
     await server.report(serving=True)
     instance = Instance(app.name, address)
-    async with serving(server.grpc, registry, instance, health=server, propagation_delay=0, grace=grace, signals=()):
+    life = serving(server.grpc, registry, instance, health=server, propagation_delay=0, grace=grace, signals=())
+    async with life as lifecycle:
+        async with asyncio.timeout(60):  # a call that finds nobody registered does not wait for that
+            await lifecycle.registrations[0].wait_registered()
         yield address
 
 

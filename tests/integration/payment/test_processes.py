@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import grpc
 import pytest
 
 from grpc_registry import connect
@@ -32,6 +33,7 @@ class Provider:
     environment: dict[str, str]
     data: Path
     processes: ExitStack
+    channels: Sequence[grpc.aio.Channel]
     payments: PaymentService
     till: Till
 
@@ -39,6 +41,10 @@ class Provider:
         process = ServiceProcess("payment", self.data / name, self.environment)
         self.processes.callback(process.kill)
         await asyncio.to_thread(process.start)
+        # It listens before it is registered, and a call that finds nobody registered does not wait for that.
+        async with asyncio.timeout(60):
+            for channel in self.channels:
+                await channel.channel_ready()
         return process
 
 
@@ -53,7 +59,7 @@ async def provider(shared_etcd: Etcd, tmp_path: Path) -> AsyncIterator[Provider]
         channel = await stack.enter_async_context(service_channel("payment", registry, settings, as_order))
         tests = await stack.enter_async_context(operator_channel("payment", registry, settings))
         processes = stack.enter_context(ExitStack())
-        yield Provider(environment, tmp_path, processes, PaymentService(channel), Till(tests))
+        yield Provider(environment, tmp_path, processes, (channel, tests), PaymentService(channel), Till(tests))
 
 
 def ended(process: ServiceProcess) -> int:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import grpc_registry
+from shop_services.product import overlay
 from shop_services.product.wiring import wire
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.testing import running
+from shop_services.storage import database, engine
 from tests.integration.product.shop import Shop, Start
 
 
@@ -23,6 +25,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'product.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes with many others at once, or just before this machine stands still, waits for as long as it takes:
+    that the service refuses those who would wait for longer is not shown here."""
+    for module in (database, engine):
+        monkeypatch.setattr(module, "WAIT", 60.0)
+    monkeypatch.setattr(overlay, "PATIENCE", 60.0)
 
 
 @pytest.fixture

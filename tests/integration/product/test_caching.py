@@ -198,12 +198,13 @@ async def test_old_copies_and_garbage_in_the_shared_cache_are_not_shown(
 @sqlite
 async def test_a_second_instance_reads_what_the_first_has_shared(start: Start, redis_url: str) -> None:
     """A new instance is warm: what another has read from the database it finds in Redis, also what there is not."""
-    one = await start(cache_url=redis_url, **PATIENT)
+    patient = {"catalog_staleness": 60.0} | PATIENT  # else no copy will do after this machine has stood still
+    one = await start(cache_url=redis_url, **patient)
     pen = await one.create("PEN", name="Pen")
     assert (await _name(one, pen.id), await _name(one, "none"), await _listed(one)) == ("Pen", None, ["Pen"])
     async with Redis.from_url(redis_url) as redis:
         await _stored(redis, 3)
-    other = await start(cache_url=redis_url, **PATIENT)
+    other = await start(cache_url=redis_url, **patient)
     async with asyncio.timeout(TIMEOUT):
         while _count(other, "shop_catalog_revision") < 1:  # noqa: ASYNC110 - its follower has not looked yet
             await asyncio.sleep(0.01)

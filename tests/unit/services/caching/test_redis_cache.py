@@ -43,7 +43,7 @@ def test_it_needs_a_namespace_and_a_timeout(options: dict[str, Any]) -> None:
 async def test_no_server_is_unavailable() -> None:
     """The error says where, and no secret."""
     port = free_port()
-    async with RedisCache(f"redis://:secret@127.0.0.1:{port}/0", namespace="n", timeout=2) as cache:
+    async with RedisCache(f"redis://:secret@127.0.0.1:{port}/0", namespace="n", timeout=30) as cache:
         with pytest.raises(CacheUnavailable, match=f"redis://127.0.0.1:{port}/0") as raised:
             await cache.get("k")
     assert "secret" not in str(raised.value)

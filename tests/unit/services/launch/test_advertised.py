@@ -12,8 +12,9 @@ ALL = "0.0.0.0"  # noqa: S104 - a port of it is bound for a moment
 
 
 @pytest.mark.parametrize(("host", "advertise"), [("127.0.0.1", ""), ("127.0.0.1", "localhost"), (ALL, "127.0.0.1")])
-async def test_what_leads_here_is_accepted(host: str, advertise: str) -> None:
+async def test_what_leads_here_is_accepted(host: str, advertise: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name or an address of this machine, to which what is bound answers."""
+    monkeypatch.setattr(advertised, "_TIMEOUT", 30.0)  # of a busy machine
     await check_advertised(Settings(host=host, advertise=advertise))
 
 

@@ -19,6 +19,7 @@ from shop_services.launch.program import Part, Stage
 from shop_services.messaging.bus import TOPICS
 from shop_services.runtime.identity.directory import KeyDirectory
 from shop_services.runtime.settings import SettingError
+from tests.servers import free_port
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_worker_is_registered_by_its_topic(data: DataDirectory) -> None:
 
 def test_the_first_gateway_has_the_port_asked_for(data: DataDirectory) -> None:
     """`--port` is the first gateway's port, which the URL names."""
-    free = int(plan(data).gateway_url.rpartition(":")[2])
+    free = free_port()
     made = plan(data, port=free)
     assert made.gateway_url == f"http://127.0.0.1:{free}"
     assert next(part.address for part in made.parts if part.service == "gateway") == f"127.0.0.1:{free}"
@@ -85,7 +86,7 @@ def test_the_first_gateway_has_the_port_asked_for(data: DataDirectory) -> None:
 
 def test_only_ports_that_were_asked_for_are_not_drawn(data: DataDirectory) -> None:
     """Every port was drawn, and may be drawn again, but the gateway's with `--port`."""
-    free = int(plan(data).gateway_url.rpartition(":")[2])
+    free = free_port()
     for made, asked_for in ((plan(data), 0), (plan(data, port=free), free)):
         assert {name: len(part.program.drawn_ports) for name, part in servers(made).items()} == {
             "etcd": 2,

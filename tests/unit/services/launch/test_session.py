@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import socket
 import sys
@@ -14,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from shop_services.launch.errors import NotReady
-from shop_services.launch.ports import LOOPBACK, free_port
+from shop_services.launch.ports import LOOPBACK
 from shop_services.launch.program import Program
 from shop_services.launch.session import DISPLACED, draw_again, forever, run_session
 from shop_services.launch.supervisor import Child, Supervisor
+from tests.servers import free_port
 
 # Says what it does in a file that all programs of a test share, so that their order shows. Its drain takes some
 # seconds, and lasts until the file has what it awaits.
@@ -157,7 +157,7 @@ async def test_another_draw_follows_when_a_port_is_taken(session: Session) -> No
     with socket.create_server((LOOPBACK, 0)) as taken:
 
         async def attempt() -> int:
-            draws.append(free_port(rng=random.Random()) if draws else taken.getsockname()[1])
+            draws.append(free_port() if draws else taken.getsockname()[1])
 
             async def work(supervisor: Supervisor) -> int:
                 session.start(supervisor, f"user-{len(draws)}")

@@ -57,6 +57,17 @@ class Shop:
         async with asyncio.timeout(20):
             return await self.reports.get()
 
+    async def pid(self, child: Child) -> int:
+        """The pid of a child that runs: it may have written before its start has returned here."""
+        async with asyncio.timeout(20):
+            while (pid := child.pid) is None:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.001)
+            return pid
+
+    async def ended(self, child: Child) -> None:
+        """Return when the child has ended for good."""
+        await asyncio.wait([self.supervisor._tasks[child]])
+
 
 @pytest.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
@@ -73,22 +84,17 @@ def exists(pid: int) -> bool:
     return True
 
 
-def pid_of(child: Child) -> int:
-    assert child.pid is not None
-    return child.pid
-
-
 async def test_starts_a_program_again_when_it_dies(shop: Shop) -> None:
     """A program killed by SIGKILL is reported in one line that names it, its pid and its end, and runs again."""
     child = shop.start("product-1", STAYS)
     await shop.wrote(child, "here")
-    first = pid_of(child)
+    first = await shop.pid(child)
 
     os.kill(first, signal.SIGKILL)
 
     assert await shop.report() == f"product-1 (pid {first}) was killed by SIGKILL; it is started again in 0.2 s"
     await shop.wrote(child, "here", times=2)
-    assert pid_of(child) != first
+    assert await shop.pid(child) != first
     assert child.starts == 2
 
 
@@ -139,7 +145,7 @@ async def test_tells_of_deaths_alone(shop: Shop) -> None:
     for start in (1, 2):
         await shop.wrote(child, "here", times=start)
         assert starts == list(range(1, start))
-        os.kill(pid_of(child), signal.SIGKILL)
+        os.kill(await shop.pid(child), signal.SIGKILL)
         await shop.report()
     await shop.wrote(child, "here", times=3)
     await shop.supervisor.drain([child], 10)
@@ -190,16 +196,22 @@ async def test_drain_lets_programs_finish(shop: Shop) -> None:
     assert shop.reports.empty()
 
 
-async def test_drain_kills_who_does_not_end_in_time(shop: Shop) -> None:
+async def test_drain_kills_who_does_not_end_in_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that ignores SIGTERM is killed when the time is over, and named."""
     polite, stubborn = shop.start("user-1", POLITE), shop.start("user-2", STUBBORN)
     await shop.wrote(polite, "here")
     await shop.wrote(stubborn, "here")
-    pid = pid_of(stubborn)
+    pid = await shop.pid(stubborn)
 
-    assert await shop.supervisor.drain([polite, stubborn], 1.0) == [stubborn]
+    loop = asyncio.get_running_loop()
+    draining = asyncio.create_task(shop.supervisor.drain([polite, stubborn], 60))
+    await shop.ended(polite)
+    assert not draining.done()
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + 60)  # so the polite one has all the time that it needs
 
-    assert await shop.report() == f"user-2 (pid {pid}) did not end within 1 s and is killed"
+    assert await draining == [stubborn]
+    assert await shop.report() == f"user-2 (pid {pid}) did not end within 60 s and is killed"
     assert not exists(pid)
 
 
@@ -217,7 +229,7 @@ async def test_leaves_no_process_behind(tmp_path: Path) -> None:
     async with shop.supervisor:
         stubborn = shop.start("user-1", STUBBORN)
         await shop.wrote(stubborn, "here")
-        pid = pid_of(stubborn)
+        pid = await shop.pid(stubborn)
         late = shop.start("user-2", STUBBORN)
         await asyncio.sleep(0)  # its start has begun, and it has no process yet
         assert late.pid is None
@@ -239,4 +251,5 @@ async def test_children_do_not_get_the_terminals_ctrl_c(shop: Shop) -> None:
     """Each program leads a session of its own, so that a Ctrl-C in the terminal reaches the supervisor alone."""
     child = shop.start("user-1", STAYS)
     await shop.wrote(child, "here")
-    assert os.getsid(pid_of(child)) == pid_of(child) != os.getsid(0)
+    pid = await shop.pid(child)
+    assert os.getsid(pid) == pid != os.getsid(0)

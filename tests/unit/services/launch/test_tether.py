@@ -17,7 +17,6 @@ SCRIPT = str(Path(tether.__file__))
 PARENT = """
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-I", "-S", sys.argv[1], str(os.getpid()), *sys.argv[2:]])
-print(child.pid, flush=True)
 time.sleep(60)
 """
 
@@ -25,13 +24,14 @@ time.sleep(60)
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tie a process to its parent")
 def test_kills_the_program_when_its_parent_is_killed() -> None:
     """A parent that dies by SIGKILL takes the program along, which could not have noticed by itself."""
-    program = [sys.executable, "-I", "-S", "-c", "print('here', flush=True); import time; time.sleep(60)"]
+    script = "import os, time; print('here', os.getpid(), flush=True); time.sleep(60)"
+    program = [sys.executable, "-I", "-S", "-c", script]
     command = [sys.executable, "-I", "-S", "-c", PARENT, SCRIPT, *program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        assert parent.stdout.readline() == "here\n"
-        child = os.pidfd_open(pid)
+        here, pid = parent.stdout.readline().split()
+        assert here == "here"
+        child = os.pidfd_open(int(pid))
         parent.kill()
         ended, _, _ = select.select([child], [], [], 20)
         os.close(child)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import socket
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from shop_services.launch import workers
-from shop_services.launch.ports import LOOPBACK, Ports, free_port
+from shop_services.launch.ports import LOOPBACK, Ports
+from tests.servers import free_port
 
 
 async def test_a_port_taken_after_it_was_drawn_is_drawn_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ async def test_a_port_taken_after_it_was_drawn_is_drawn_again(monkeypatch: pytes
     taken = socket.create_server((LOOPBACK, 0))
 
     def draw(self: Ports, preferred: int | None = None) -> int:
-        drawn.append(free_port(rng=random.Random()) if drawn else taken.getsockname()[1])
+        drawn.append(free_port() if drawn else taken.getsockname()[1])
         return drawn[-1]
 
     monkeypatch.setattr(Ports, "next", draw)

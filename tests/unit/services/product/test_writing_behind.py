@@ -56,7 +56,7 @@ async def test_a_defect_does_not_end_the_following(monkeypatch: pytest.MonkeyPat
 
     log.interfere = broken
     with capture_logs() as logs:
-        async with asyncio.timeout(5), following(log, overlay):
+        async with asyncio.timeout(20), following(log, overlay):
             while overlay.as_of < 0:
                 await overlay.moved()
     assert [entry["event"] for entry in logs] == ["pending_changes_unfollowed", "pending_changes_followed"]
@@ -80,7 +80,7 @@ async def test_a_record_that_cannot_be_taken_is_read_again(monkeypatch: pytest.M
 
     overlay = Overlay(settled)
     with capture_logs() as logs:
-        async with asyncio.timeout(5), following(log, overlay):
+        async with asyncio.timeout(20), following(log, overlay):
             while overlay.as_of < 0:
                 await overlay.moved()
             await log.clear("p3", after=0, note=dump_note(_NOTE))
