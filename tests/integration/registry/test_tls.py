@@ -136,7 +136,7 @@ async def all_connected_anew(etcd: Etcd, before: set[int]) -> None:
     hold it, in a cycle, or as what a log line was made of.
     """
     async with asyncio.timeout(60):
-        while not (present := connections(etcd)) or present & before:  # noqa: ASYNC110, nobody tells of a socket
+        while not (present := connections(etcd)) or present & before:
             await asyncio.sleep(0.05)
             gc.collect()
 
