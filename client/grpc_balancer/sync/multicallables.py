@@ -45,7 +45,7 @@ class Beginning:
 
     def begin(
         self,
-        rpc_type: type[AnyRpc],
+        make: Callable[..., AnyRpc],
         request: Any,
         timeout: float | None,
         metadata: Metadata | None,
@@ -53,7 +53,7 @@ class Beginning:
         wait_for_ready: bool | None,
         compression: grpc.Compression | None,
     ) -> AnyRpc:
-        """Hand a call to the loop.
+        """Hand a call to the loop. It is one of `make`, an `Rpc` or what makes one.
 
         Raises:
             ValueError: the channel is closed.
@@ -70,7 +70,7 @@ class Beginning:
             "wait_for_ready": wait_for_ready,
             "compression": compression,
         }
-        rpc = rpc_type(tenancy.thread, tenancy.live, timeout)
+        rpc = make(tenancy.thread, tenancy.live, timeout)
         try:
             if self._streaming:
                 request = ThreadedRequests(request, self._serialize, rpc)
@@ -93,12 +93,17 @@ class Beginning:
 
 def _waited(beginning: Beginning, *arguments: Any) -> Rpc:
     """A call that has succeeded; an interrupt (Ctrl-C), wherever it comes, cancels it."""
-    rpc = None
+    made: list[Rpc] = []
+
+    def make(*given: Any) -> Rpc:
+        made.append(Rpc(*given))
+        return made[0]
+
     try:
-        rpc = beginning.begin(Rpc, *arguments)
+        rpc = beginning.begin(make, *arguments)
         rpc.wait()
     except BaseException:
-        if rpc is not None:
+        for rpc in made:
             rpc.cancel()
         raise
     if rpc.error is not None:
