@@ -131,9 +131,9 @@ async def serve(registry_url: str, address: str, instance_id: str, journal: str)
     def stood_still(span: Span) -> None:
         os.write(written, b"~%.6f~%.6f\n" % span)
 
-    async with (
-        noted(stood_still),
-        grpc_registry.connect(registry_url) as registry,
-        grpc_registry.serving(server, registry, Instance(SERVICE, address, id=instance_id)) as lifecycle,
-    ):
-        await lifecycle.wait()
+    with noted(stood_still):
+        async with (
+            grpc_registry.connect(registry_url) as registry,
+            grpc_registry.serving(server, registry, Instance(SERVICE, address, id=instance_id)) as lifecycle,
+        ):
+            await lifecycle.wait()

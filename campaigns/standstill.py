@@ -2,46 +2,70 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from campaigns.traffic import Call
-from grpc_registry.waiting import stop
 
 Span = tuple[float, float]
-"""From when until when, in seconds of the event loop's clock, which is the same in all processes of a machine."""
+"""From when until when, in seconds of `time.monotonic`, the event loop's clock: one for all processes of a machine."""
 
 _TICK = 0.01
-_LEAST = 0.03
+_LEAST = 0.02
 """Seconds. Who did not run for less is just slow."""
+_RUSH = 0.05
+"""Seconds after a standstill in which all is done at once that was due meanwhile."""
 
 
-@contextlib.asynccontextmanager
-async def noted(note: Callable[[Span], None]) -> AsyncIterator[None]:
-    """Call `note` with each time in the block for which this process did not run, though its loop had something to do.
+@contextlib.contextmanager
+def noted(note: Callable[[Span], object]) -> Iterator[None]:
+    """Call `note`, in a thread, with each time in the block for which this process did not run, though it would have.
 
-    Work that keeps the loop from its turn is no standstill.
+    Work is no standstill, and a loop that is blocked is none either: the thread goes on beside both.
     """
-    loop = asyncio.get_running_loop()
+    over = threading.Event()
 
-    async def tick() -> None:
-        before, worked_before = loop.time(), time.process_time()
-        while True:
-            await asyncio.sleep(_TICK)
-            now, worked = loop.time(), time.process_time()
-            if now - before - (worked - worked_before) > _LEAST:
+    def tick() -> None:
+        before, worked_before = time.monotonic(), time.process_time()
+        last = False
+        while not last:
+            last = over.wait(_TICK)
+            now, worked = time.monotonic(), time.process_time()
+            if now - before - _TICK - (worked - worked_before) > _LEAST:
                 note((before, now))
             before, worked_before = now, worked
 
-    ticking = asyncio.create_task(tick())
+    thread = threading.Thread(target=tick, name="note standstills", daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        await stop(ticking)
+        over.set()
+        thread.join()
 
 
-def undisturbed(calls: Iterable[Call], standstills: Sequence[Span]) -> list[Call]:
-    """Those during which nobody stood still: of the others it cannot be said how long they would have taken."""
-    return [call for call in calls if not any(call.due <= end and begin <= call.ended for begin, end in standstills)]
+def without(standstills: Iterable[Span], calls: Iterable[Call]) -> list[Call]:
+    """The calls as if nobody had stood still: each ended sooner by what it has of these times, and of the rush after.
+
+    So a call that took three seconds, of which somebody stood still for one, is one that took two.
+    """
+    spans = _merged((begin, end + _RUSH) for begin, end in standstills)
+    return [replace(call, ended=call.ended - _shared(spans, call.due, call.ended)) for call in calls]
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """The same times, none of them twice, though several processes stood still."""
+    merged: list[Span] = []
+    for begin, end in sorted(spans):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def _shared(spans: Sequence[Span], begin: float, end: float) -> float:
+    return sum(max(0.0, min(last, end) - max(first, begin)) for first, last in spans)

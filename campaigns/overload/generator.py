@@ -68,6 +68,11 @@ def found_of(text: str) -> Found:
     return [[Slice(**one) for one in phase] for phase in json.loads(text)]
 
 
+def is_disturbed(began: float, standstills: Sequence[tuple[float, float]]) -> bool:
+    """Whether the crowd stood still in a slice that began then, or right before or after."""
+    return any(began < end + _AFTER and began + SLICE > begin - _BEFORE for begin, end in standstills)
+
+
 class _Client(asyncio.Protocol):
     """One connection. At most one request is awaited on it."""
 
@@ -146,6 +151,9 @@ class _Crowd:
         self._loop = loop
         self._plan = plan
         self._rng = Random(plan.seed)
+        self._begun: list[tuple[float, Slice]] = []
+        self._standstills: list[tuple[float, float]] = []
+        self._looked, self._worked = loop.time(), process_time()
         self._requests = [f"GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n".encode() for path in plan.paths]
 
     async def act(self) -> Found:
@@ -155,11 +163,14 @@ class _Crowd:
             await asyncio.sleep(_TICK)
         for client in tuple(self._clients):
             client.give_up()
+        for began, slice_ in self._begun:
+            slice_.disturbed = is_disturbed(began, self._standstills)
         return found
 
     async def _phase(self, rate: float, seconds: float) -> list[Slice]:
         slices = [Slice() for _ in range(round(seconds / SLICE))]
         began = self.time()
+        self._begun += [(began + number * SLICE, slice_) for number, slice_ in enumerate(slices)]
         due = began + self._rng.expovariate(rate)
         while due < began + len(slices) * SLICE:
             now = self.time()
@@ -167,19 +178,16 @@ class _Crowd:
                 self._ask(due, slices[number])
                 due += self._rng.expovariate(rate)
             self._give_up()
-            stood_still = await self._sleep_until(max(self.time() + _TICK, due))
-            if stood_still > _STANDSTILL:
-                now = self.time() - began
-                first, last = (int(at / SLICE) for at in (max(0.0, now - stood_still - _BEFORE), now + _AFTER))
-                for slice_ in slices[first : last + 1]:
-                    slice_.disturbed = True
+            await self._sleep(max(_TICK, due - self.time()))
         return slices
 
-    async def _sleep_until(self, due: float) -> float:
-        """Return then, or later: by how many seconds, but for those in which this process was at work."""
-        worked = process_time()
-        await asyncio.sleep(due - self.time())
-        return self.time() - due - (process_time() - worked)
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, and note if this process neither slept nor worked for a part of the time since the last look."""
+        await asyncio.sleep(seconds)
+        now, worked = self.time(), process_time()
+        if now - self._looked - seconds - (worked - self._worked) > _STANDSTILL:
+            self._standstills.append((self._looked, now))
+        self._looked, self._worked = now, worked
 
     def _ask(self, due: float, slice_: Slice) -> None:
         slice_.asked += 1

@@ -58,9 +58,8 @@ class Step:
     @classmethod
     def of(cls, rate: float, slices: Sequence[Slice], cpu: float) -> Step:
         """The sum of the slices, without those in which the crowd stood still: the shop is not to blame for these."""
-        sound = [slice_ for slice_ in slices if not slice_.disturbed]
-        if len(sound) >= _LEAST_SOUND * len(slices):
-            slices, cpu = sound, cpu * len(sound) / len(slices)
+        sound = [slice_ for _, slice_ in _sound(slices)]
+        slices, cpu = sound, cpu * len(sound) / len(slices)
         took = [one for slice_ in slices for one in slice_.took] or [0.0]
         return cls(
             rate=rate,
@@ -142,7 +141,7 @@ async def run(
             Promise("MiB that a process took beside", watched.more, _MORE_MEMORY),
             Promise("seconds until all was answered at once again", recovered, _RECOVERS_WITHIN),
         ],
-        [_cost(steps, step)],
+        [_cost(steps, step), _left_out([*rush, *after])],
         command="faults",
     )
 
@@ -226,12 +225,20 @@ async def _watching(scene: Scene, before: dict[str, float]) -> AsyncIterator[_Wa
 def recovery(after: Sequence[Slice]) -> float:
     """Seconds from the end of the rush until all is answered in time, and stays so for two; infinite if never."""
     well = [
-        not slice_.refused and not slice_.failed and percentile(slice_.took or [0.0], 99) <= IN_TIME for slice_ in after
+        (number, not one.refused and not one.failed and percentile(one.took or [0.0], 99) <= IN_TIME)
+        for number, one in _sound(after)
     ]
-    for number in range(len(well) - _STAYS + 1):
-        if all(well[number : number + _STAYS]):
-            return number * SLICE
+    for first in range(len(well) - _STAYS + 1):
+        if all(good for _, good in well[first : first + _STAYS]):
+            return well[first][0] * SLICE
     return float("inf")
+
+
+def _sound(slices: Sequence[Slice]) -> list[tuple[int, Slice]]:
+    """Those, with their numbers, in which the crowd did not stand still; all, if that are too few."""
+    numbered = list(enumerate(slices))
+    sound = [(number, slice_) for number, slice_ in numbered if not slice_.disturbed]
+    return sound if len(sound) >= _LEAST_SOUND * len(slices) else numbered
 
 
 _COLUMNS = ("asked/s", "answered/s", "refused/s", "failed", "p50 ms", "p99 ms", "gateway's CPU")
@@ -240,6 +247,10 @@ _COLUMNS = ("asked/s", "answered/s", "refused/s", "failed", "p50 ms", "p99 ms", 
 def _row(step: Step) -> tuple[float | int, ...]:
     refused = step.refused / step.seconds
     return (step.rate, step.goodput, refused, step.failed, 1e3 * step.p50, 1e3 * step.p99, step.cpu / step.seconds)
+
+
+def _left_out(slices: Sequence[Slice]) -> str:
+    return f"{sum(one.disturbed for one in slices)} of {len(slices)} slices are not judged: the crowd stood still"
 
 
 def _cost(steps: Sequence[Step], rush: Step) -> str:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -12,7 +19,7 @@ from campaigns import cli
 from campaigns.freeze import normal_seconds, seconds_until_normal
 from campaigns.kills import Kill, may_have_been_sent, was_read
 from campaigns.server import ONCE, Journal
-from campaigns.standstill import Span, undisturbed
+from campaigns.standstill import Span, without
 from campaigns.traffic import Call
 
 KILLS = [Kill("s0-1", before=10.0, after=10.1)]
@@ -63,11 +70,47 @@ def test_normal_is_what_lasts(slow: tuple[int, ...], seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("standstill", "left"), [((9.0, 9.89), True), ((9.8, 9.95), False), ((9.95, 10.0), False), ((10.06, 11.0), True)]
+    ("standstills", "seconds"),
+    [
+        ([(9.0, 9.8), (13.0, 14.0)], 3.0),  # before it, and after it
+        ([(9.0, 10.05)], 2.8),  # 0.2 s of it, of which the last 0.05 are the rush that follows
+        ([(10.0, 10.95), (10.5, 11.95)], 1.0),  # two at the same time count once
+        ([(0.0, 20.0)], 0.0),
+    ],
 )
-def test_how_long_a_call_took_counts_where_nobody_stood_still(standstill: Span, left: bool) -> None:
-    """A call during which somebody stood still, if only for a part of it, is left out."""
-    assert undisturbed([LOST], [standstill, (100.0, 101.0)]) == [LOST] * left
+def test_a_call_is_not_blamed_for_a_standstill(standstills: list[Span], seconds: float) -> None:
+    """The time for which somebody stood still is taken off; what a slow call took beside that still counts."""
+    (call,) = without(standstills, [replace(LOST, due=9.9, ended=12.9)])
+    assert call.elapsed == pytest.approx(seconds)
+
+
+def test_a_standstill_is_noted_and_a_blocked_loop_is_none() -> None:
+    """A process tells for how long it was stopped; it says nothing of what blocks its loop."""
+    program = (
+        "import asyncio, sys, time\n"
+        "from campaigns.standstill import noted\n"
+        "async def main():\n"
+        "    with noted(lambda span: print(span[1] - span[0], flush=True)):\n"
+        "        await asyncio.sleep(0.1)\n"
+        "        time.sleep(3)\n"
+        "        await asyncio.sleep(0.1)\n"
+        "        print('stop', flush=True)\n"
+        "        sys.stdin.readline()\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, cwd=Path(__file__).parents[3]) as process:
+        assert process.stdout is not None
+        before = [0.0]
+        while (line := process.stdout.readline()) != "stop\n":
+            before.append(float(line))
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        time.sleep(1)
+        process.send_signal(signal.SIGCONT)
+        output, _ = process.communicate("", timeout=30)
+    assert max(before) < 3
+    assert max(map(float, output.split())) >= 1
 
 
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])

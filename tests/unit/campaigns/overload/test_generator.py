@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from campaigns.overload import generator
-from campaigns.overload.generator import Found, Plan, found_of
+from campaigns.overload.generator import SLICE, Found, Plan, found_of, is_disturbed
 
 DEADLINE = 30.0
 
@@ -92,21 +92,30 @@ async def test_no_answer_slows_nobody_down() -> None:
 
 
 async def test_a_crowd_that_stood_still_says_so() -> None:
-    """The slices are marked in which its process did not run, and those right before and after."""
+    """The slice is marked in which its process did not run."""
 
     class Halting(Answering):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if len(asked) == 100:
+                stopped.append(loop.time())
                 time.sleep(0.5)  # crowd and server are in one process here
 
     asked: list[bytes] = []
+    stopped: list[float] = []
     loop = asyncio.get_running_loop()
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
     server = await loop.create_server(lambda: Halting(answer, asked), "127.0.0.1", 0)
     try:
         plan = Plan(server.sockets[0].getsockname()[1], ["/a"], [(100.0, 3.0)], seed=1)
-        ((*slices,),) = await generator._Crowd(plan, loop).act()
+        crowd = generator._Crowd(plan, loop)
+        await crowd.act()
     finally:
         server.close()
-    assert any(one.disturbed for one in slices)
+    assert [one.disturbed for began, one in crowd._begun if began <= stopped[0] + 0.25 < began + SLICE] == [True]
+
+
+@pytest.mark.parametrize(("began", "disturbed"), [(8.9, False), (9.1, True), (10.0, True), (13.4, True), (13.6, False)])
+def test_a_standstill_disturbs_what_is_beside_it(began: float, disturbed: bool) -> None:
+    """Those half a second before it and the second after it suffer, too: what was under way, and the rush."""
+    assert is_disturbed(began, [(0.0, 0.3), (10.0, 12.5)]) == disturbed

@@ -29,6 +29,14 @@ def test_a_step_leaves_out_what_the_crowd_stood_still_in() -> None:
     assert Step.of(20.0, [GOOD, *[disturbed] * 4], cpu=0).failed == 240
 
 
+def test_recovery_does_not_wait_for_a_crowd_that_stood_still() -> None:
+    """What it found then says nothing of the shop; until it has seen two good seconds, nothing is over."""
+    disturbed = Slice(asked=100, failed=60, took=[2.0] * 40, disturbed=True)
+    assert recovery([GOOD, GOOD, disturbed, disturbed, GOOD, GOOD]) == 0.0
+    assert recovery([disturbed, disturbed, *[GOOD] * 4]) == 1.0
+    assert recovery([GOOD, GOOD, disturbed, GOOD]) == float("inf")
+
+
 def test_a_step_keeps_up_if_nearly_all_is_answered_in_time() -> None:
     """Refusals and lateness both are a miss; so is no answer at all."""
     assert Step.of(20.0, [GOOD] * 4, cpu=0).keeps_up
