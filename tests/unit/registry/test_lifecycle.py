@@ -19,7 +19,7 @@ from grpc_health.v1.health import aio as health_aio
 
 from fuzzing.frames import http2
 from grpc_registry import Instance, Lifecycle, Phase, ServerEnded, State, serving
-from grpc_registry.lifecycle import _LOOK_SECONDS
+from grpc_registry.lifecycle import _LATE_PART, _LOOK_SECONDS
 from grpc_registry.memory import MemoryRegistry, MemorySpace
 from tests.watching import until
 
@@ -164,10 +164,11 @@ async def test_who_hears_of_a_drain_by_health_alone_loses_no_call(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that the registry does not reach calls until it reads NOT_SERVING, and what it has sent is served."""
-    served, sleep = asyncio.Event(), asyncio.sleep
+    served, sleep, waited = asyncio.Event(), asyncio.sleep, list[float]()
 
     async def until_served(seconds: float) -> None:
-        if seconds == pytest.approx(0.05):  # after NOT_SERVING: it lasts as long as this machine needs for the calls
+        if seconds == pytest.approx(0.5 * _LATE_PART):  # after NOT_SERVING: as long as this machine needs for the calls
+            waited.append(seconds)
             async with asyncio.timeout(30):
                 await served.wait()
         else:
@@ -184,6 +185,7 @@ async def test_who_hears_of_a_drain_by_health_alone_loses_no_call(
             assert await asyncio.gather(*calls) == [b"done"] * 20
             served.set()
         await lifecycle.wait()
+        assert waited
 
 
 @pytest.mark.parametrize("told", [True, False])

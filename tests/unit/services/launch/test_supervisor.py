@@ -208,9 +208,9 @@ async def test_drain_kills_who_does_not_end_in_time(shop: Shop, monkeypatch: pyt
     await shop.ended(polite)
     assert not draining.done()
     now = loop.time
-    monkeypatch.setattr(loop, "time", lambda: now() + 60)  # so the polite one has all the time that it needs
-
-    assert await draining == [stubborn]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "time", lambda: now() + 60)  # so the polite one has all the time that it needs
+        assert await draining == [stubborn]
     assert await shop.report() == f"user-2 (pid {pid}) did not end within 60 s and is killed"
     assert not exists(pid)
 

@@ -87,7 +87,8 @@ async def test_a_code_set_by_the_servicer_is_the_one_logged(log: StringIO) -> No
     assert [line["code"] for line in _lines(log)] == ["UNIMPLEMENTED"]
 
 
-async def test_leaving_and_being_late_are_told_apart() -> None:
+@pytest.mark.parametrize("patience", [None, 3600])
+async def test_leaving_and_being_late_are_told_apart(patience: float | None) -> None:
     """A caller who cancels is logged as CANCELLED, one whose deadline passed as DEADLINE_EXCEEDED."""
     begun, ended, arrived = asyncio.Event(), asyncio.Semaphore(0), 0
     passing = passed = 0.0
@@ -109,7 +110,7 @@ async def test_leaving_and_being_late_are_told_apart() -> None:
     with capture_logs() as entries:
         watched = Watched(lambda: monotonic() + passed)
         async with probing([watched, ErrorBoundary()], UnaryUnary=servicer) as probe:
-            call = probe.call("UnaryUnary")(text(""), timeout=3600)
+            call = probe.call("UnaryUnary")(text(""), timeout=patience)
             await begun.wait()
             call.cancel()
             async with asyncio.timeout(20):
