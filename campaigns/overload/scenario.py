@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.gateway.load import processor_seconds
 from benchmarks.report import Promise, Report, Table, percentile
 from campaigns.overload.generator import SLICE, Found, Plan, Slice, found_of
 from campaigns.overload.scene import Scene, open_scene
@@ -174,9 +175,9 @@ async def _step(scene: Scene, rate: float, seconds: float, seed: int) -> Step:
 
 async def _ask(scene: Scene, phases: list[tuple[float, float]], seed: int) -> tuple[Found, float]:
     """What a crowd found, and the seconds of CPU that the gateway's process had meanwhile."""
-    gateway = scene.pids["gateway"]
+    gateway = str(scene.pids["gateway"])
     plan = json.dumps(asdict(Plan(scene.port, scene.paths, phases, seed)))
-    before = _cpu(gateway)
+    before = processor_seconds(gateway)
     crowd = await asyncio.create_subprocess_exec(
         *(sys.executable, str(Path(__file__).with_name("generator.py")), plan), stdout=asyncio.subprocess.PIPE
     )
@@ -187,13 +188,7 @@ async def _ask(scene: Scene, phases: list[tuple[float, float]], seed: int) -> tu
         if crowd.returncode is None:
             crowd.kill()
             await crowd.wait()
-    return found_of(text.decode()), _cpu(gateway) - before
-
-
-def _cpu(pid: int) -> float:
-    """The seconds of CPU that a process has had. proc(5): utime and stime are the fields 14 and 15, after the name."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return found_of(text.decode()), processor_seconds(gateway) - before
 
 
 def _memory(scene: Scene) -> dict[str, float]:

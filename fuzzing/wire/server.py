@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gateway.load import processor_seconds
 from tests.servers import ServerProcess
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICK = os.sysconf("SC_CLK_TCK")
 _CENSUS_SECONDS = 60.0
 
 # What a defect leaves in the log: ours, asyncio's, the interpreter's (faulthandler) and gRPC's.
@@ -106,8 +106,7 @@ class WatchedServer(ServerProcess):
 
     def cpu(self) -> float:
         """Seconds of the CPU that it has taken so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        return processor_seconds(str(self.pid))
 
     def defects(self) -> list[str]:
         """The lines of its log that no input may cause. The log is empty then: a line for each call fills a disk."""

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shop_services.storage import database as database_module
-from shop_services.storage import engine
 from tests.contract.messaging_storage.box import FlakyDatabase, metadata
+from tests.patience import patient_storage
 
 
 class Clock:
@@ -35,9 +34,7 @@ def clock() -> Clock:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits for a turn waits for longer than in production: a busy machine is not what this is about."""
-    for module in (engine, database_module):
-        monkeypatch.setattr(module, "WAIT", 30.0)
+    patient_storage(monkeypatch, 30.0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

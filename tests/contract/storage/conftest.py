@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from shop_services.storage import Database, engine
-from shop_services.storage import database as database_module
+from shop_services.storage import Database
+from tests.patience import patient_storage
 
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits for a turn waits for longer than in production: a busy machine is not what this is about."""
-    for module in (engine, database_module):
-        monkeypatch.setattr(module, "WAIT", 30.0)
+    patient_storage(monkeypatch, 30.0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

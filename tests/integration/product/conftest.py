@@ -14,8 +14,8 @@ from shop_services.product import overlay
 from shop_services.product.wiring import wire
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.testing import running
-from shop_services.storage import database, engine
 from tests.integration.product.shop import Shop, Start
+from tests.patience import patient_storage
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -31,8 +31,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes with many others at once, or just before this machine stands still, waits for as long as it takes:
     that the service refuses those who would wait for longer is not shown here."""
-    for module in (database, engine):
-        monkeypatch.setattr(module, "WAIT", 60.0)
+    patient_storage(monkeypatch, 60.0)
     monkeypatch.setattr(overlay, "PATIENCE", 60.0)
 
 

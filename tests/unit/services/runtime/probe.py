@@ -72,10 +72,12 @@ class Ends(CallInterceptor):
 
     def __init__(self) -> None:
         super().__init__()
+        self.begun = 0
         self._ended = asyncio.Semaphore(0)
 
     @asynccontextmanager
     async def around(self, call: ServedCall) -> AsyncIterator[None]:
+        self.begun += 1
         context: Any = call.context  # whose callback is no function in the stubs
         context.add_done_callback(lambda _: self._ended.release())
         yield
@@ -85,6 +87,21 @@ class Ends(CallInterceptor):
         async with asyncio.timeout(30):
             for _ in range(calls):
                 await self._ended.acquire()
+
+
+class Hanging:
+    """A servicer that never answers, and a clock that it puts forward by `step` when it is asked."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.step = step
+        self.passed = 0.0
+        self.asked = asyncio.Event()
+
+    async def serve(self, _request: object, _context: Context) -> StringValue:
+        self.passed += self.step
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 @asynccontextmanager

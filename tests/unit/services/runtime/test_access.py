@@ -19,7 +19,7 @@ from shop_services.runtime.boundary import ErrorBoundary
 from shop_services.runtime.context import RequestContext, current
 from shop_services.runtime.identity.authority import Authority
 from shop_services.runtime.server import interceptors
-from tests.unit.services.runtime.probe import Context, Ends, echo, failure, probing, text
+from tests.unit.services.runtime.probe import Context, Ends, Hanging, echo, failure, probing, text
 
 INTERCEPTORS = interceptors(Authority.in_memory("probe"))
 
@@ -90,40 +90,22 @@ async def test_a_code_set_by_the_servicer_is_the_one_logged(log: StringIO) -> No
 @pytest.mark.parametrize("patience", [None, 3600])
 async def test_leaving_and_being_late_are_told_apart(patience: float | None) -> None:
     """A caller who cancels is logged as CANCELLED, one whose deadline passed as DEADLINE_EXCEEDED."""
-    begun, ended, arrived = asyncio.Event(), asyncio.Semaphore(0), 0
-    passing = passed = 0.0
-
-    async def servicer(_request: object, _context: Context) -> StringValue:
-        nonlocal passed
-        passed += passing
-        begun.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    class Watched(Access):
-        def around(self, call: Any) -> Any:
-            nonlocal arrived
-            arrived += 1
-            call.context.add_done_callback(lambda _: ended.release())
-            return super().around(call)
-
+    ends, hanging = Ends(), Hanging()
+    access = Access(lambda: monotonic() + hanging.passed)
     with capture_logs() as entries:
-        watched = Watched(lambda: monotonic() + passed)
-        async with probing([watched, ErrorBoundary()], UnaryUnary=servicer) as probe:
+        async with probing([ends, access, ErrorBoundary()], UnaryUnary=hanging.serve) as probe:
             call = probe.call("UnaryUnary")(text(""), timeout=patience)
-            await begun.wait()
+            await hanging.asked.wait()
             call.cancel()
-            async with asyncio.timeout(20):
-                await ended.acquire()
+            await ends.wait()
             # The caller's word that its time is over may be here before the server's own timer ends, which began later.
-            passing = 20.0
+            hanging.step = 20.0
             for seconds in (0.05, 0.5, 2, 10):  # one whose time is over before it arrives is nobody's to log
                 late = await failure(probe.unary_unary("", timeout=seconds))
                 assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-                if arrived >= 2:  # perhaps more: one may arrive when its caller has gone, and the next one was tried
+                if ends.begun >= 2:  # perhaps more: one may arrive when its caller has gone, and the next one was tried
                     break
-            async with asyncio.timeout(20):
-                await ended.acquire()
+            await ends.wait()
     left, *late_ones = [entry["code"] for entry in entries if entry["event"] == "rpc"]
     assert left == "CANCELLED"
     assert set(late_ones) == {"DEADLINE_EXCEEDED"}
@@ -132,19 +114,12 @@ async def test_leaving_and_being_late_are_told_apart(patience: float | None) -> 
 @pytest.mark.parametrize(("elapsed", "code"), [(3590, "DEADLINE_EXCEEDED"), (3550, "CANCELLED")])
 async def test_a_deadline_that_was_rounded_up_is_no_cancellation(elapsed: float, code: str) -> None:
     """gRPC tells the server up to 1% more time than the caller has, whose end reaches it as a cancellation."""
-    begun, ends, passed = asyncio.Event(), Ends(), 0.0
-
-    async def servicer(_request: object, _context: Context) -> StringValue:
-        nonlocal passed
-        passed += elapsed
-        begun.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
+    ends, hanging = Ends(), Hanging(elapsed)
+    access = Access(lambda: hanging.passed)
     with capture_logs() as entries:
-        async with probing([ends, Access(lambda: passed), ErrorBoundary()], UnaryUnary=servicer) as probe:
+        async with probing([ends, access, ErrorBoundary()], UnaryUnary=hanging.serve) as probe:
             call = probe.call("UnaryUnary")(text(""), timeout=3600)
-            await begun.wait()
+            await hanging.asked.wait()
             call.cancel()
             await ends.wait()
     assert [entry["code"] for entry in entries if entry["event"] == "rpc"] == [code]
