@@ -37,6 +37,42 @@ async def test_a_connection_that_breaks_amid_writing_is_lost_at_once(nats: Nats)
     await proxy.stop()
 
 
+async def test_a_connection_that_the_client_stops_reading_is_lost_at_once(nats: Nats) -> None:
+    """Where the client can do nothing with an answer, it reads no more and tells nobody: nothing would be heard."""
+    connection = Connection(nats.url, name="tester", rng=Random(1))
+    link = await connection.link(5.0)
+    nobodys: asyncio.Future[bool] = asyncio.Future()
+    nobodys.cancel()
+    link.client._pongs.append(nobodys)
+    async with measured() as elapsed, asyncio.timeout(30):
+        flushing = asyncio.create_task(link.client.flush())
+        await link.lost.wait()
+        assert elapsed.seconds < PROBE / 4
+    flushing.cancel()
+    await asyncio.wait([flushing])
+    again = await connection.link(5.0)
+    assert again is not link
+    await again.client.flush()
+    await connection.close()
+
+
+async def test_a_wait_that_was_given_up_costs_no_connection(nats: Nats) -> None:
+    """The answer to a flush may come when nobody waits for it any more."""
+    proxy = await Proxy(nats.port).start()
+    connection = Connection(f"nats://127.0.0.1:{proxy.port}", name="tester", rng=Random(1))
+    link = await connection.link(5.0)
+    proxy.back.freeze()
+    with pytest.raises(TimeoutError):
+        async with link.wait(0.05):
+            await link.client.flush()
+    proxy.thaw()
+    await link.client.flush()
+    assert await connection.link(5.0) is link
+    assert not link.lost.is_set()
+    await connection.close()
+    await proxy.stop()
+
+
 @pytest.mark.parametrize("steps", range(25))
 async def test_a_connection_can_be_closed_at_any_moment_of_its_making(nats: Nats, steps: int) -> None:
     """Also where an answer is there already when it is closed, and the client takes that for the end of its wait."""

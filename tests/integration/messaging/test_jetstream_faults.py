@@ -22,6 +22,7 @@ from shop_services.messaging.jetstream import JetStreamBus, Limits, connection, 
 from shop_services.messaging.retry import RetryPolicy
 from shop_services.runtime.errors import Unavailable
 from tests.elapsed import measured
+from tests.integration.client.proxy import Proxy
 from tests.servers import Nats, NatsCluster
 
 QUICK = RetryPolicy(attempts=10, first=0.05, longest=0.5)
@@ -460,3 +461,29 @@ async def test_workers_that_come_and_go_repeat_nothing_and_hold_nothing_up(nats:
                 await asyncio.sleep(rng.uniform(0, 0.03))
                 await subscription.drain(30.0)
     assert sorted(seen.ids) == sorted(wanted)
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_a_message_that_comes_after_the_drain_is_handed_back(nats: Nats, open_bus: OpenBus) -> None:
+    """A worker that does not hear its server leaves without what is on its way; when that comes, another has it."""
+    proxy = await Proxy(nats.port).start()
+    early, late = Seen(), Seen()
+    async with (
+        open_bus(nats.url, ack_wait=300.0) as other,
+        open_bus(f"nats://127.0.0.1:{proxy.port}", ack_wait=300.0) as slow,
+        asyncio.timeout(60),
+    ):
+        async with slow.subscribe("orders", early, concurrency=1, retries=QUICK) as subscription:
+            await other.publish(message("0"))
+            await until(lambda: early.ids == ["0"] and subscription._pulls[0]._asked)
+            proxy.back.freeze()
+            await other.publish(message("1"))
+            server = (await other._connection.link()).jetstream
+            while (await server.consumer_info("SHOP-orders", "orders")).delivered.stream_seq < 2:
+                continue  # until it is on its way
+            await subscription.drain(30.0)
+        async with other.subscribe("orders", late, concurrency=1, retries=QUICK):
+            proxy.thaw()
+            await late.until(["1"])
+    assert (early.ids, late.ids) == (["0"], ["1"])
+    await proxy.stop()

@@ -20,6 +20,7 @@ from nats.errors import AuthorizationError, StaleConnectionError
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from shop_services.messaging.jetstream.client import OrderedClient
 from shop_services.runtime.tls import ClientTls
 
 _log = structlog.get_logger(__name__)
@@ -139,7 +140,7 @@ class Connection:
     async def _keep(self) -> None:
         pause = FIRST_PAUSE
         while True:
-            client = Client()
+            client = OrderedClient()
             try:
                 with _cancellable():
                     link = await self._connect(client)
@@ -191,10 +192,12 @@ class Connection:
         self._link = link = Link(client)
 
         def on_ended(reading: asyncio.Task[None]) -> None:
-            if not reading.cancelled() and reading.exception() is not None:
-                link.lose()
+            if not reading.cancelled():
+                reading.exception()  # of no interest: nothing is heard any more
+            link.lose()
 
-        # A connection that breaks amid writing ends the client's reading by an error, and it tells nobody.
+        # A connection that breaks amid writing ends the client's reading by an error, and what it cannot take, as the
+        # answer to a flush that was cancelled, without one. It tells nobody, and its flush then asks no server.
         if (reading := client._reading_task) is not None:  # noqa: SLF001 - nothing public says so
             reading.add_done_callback(on_ended)
         self._up.set()

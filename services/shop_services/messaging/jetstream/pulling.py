@@ -24,6 +24,9 @@ EXPIRES = 60.0
 IDLE_HEARTBEAT = 1.0
 """Seconds between the server's signs that it still knows the request; without two of them it is made again."""
 
+HAND_BACK = 0.5
+"""Seconds that handing a message back waits for a connection: without one it comes again after `ack_wait`."""
+
 _REQUEST = json.dumps(
     {"batch": 1, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(IDLE_HEARTBEAT * 1e9)}, separators=(",", ":")
 ).encode()
@@ -44,6 +47,7 @@ class Pull:
         self._inbox: Inbox | None = None
         self._asked = False
         self._refused: str | None = None
+        self._stopped = False
         self._came: deque[Msg] = deque()
         self._stir = asyncio.Event()
 
@@ -63,15 +67,15 @@ class Pull:
                 await self._wait(link)
         return self._came.popleft()
 
-    async def stop(self) -> list[Msg]:
-        """Take back what was asked for, and return the messages that came too late to be begun."""
+    async def stop(self) -> None:
+        """Take back what was asked for. Messages that came too late to be begun, or still come, are handed back."""
+        self._stopped = True
+        while self._came:
+            await self._hand_back(self._came.popleft())
         if self._link is not None and self._inbox is not None and not self._link.lost.is_set():
             with suppress(Exception):  # a lost connection has nothing to give back
                 async with self._link.wait(1.0):
                     await self._inbox.drain()  # type: ignore[no-untyped-call]
-        late = [*self._came]
-        self._came.clear()
-        return late
 
     async def _wait(self, link: Link) -> None:
         assert self._inbox is not None  # noqa: S101 - for the type checker: `next` has made it
@@ -93,13 +97,18 @@ class Pull:
     async def _take(self, message: Msg) -> None:
         headers = message.headers or {}
         status = None if message.reply.startswith("$JS.ACK.") else headers.get("Status", "no status")
-        if status is None:
+        if status is None and self._stopped:
+            await self._hand_back(message)
+        elif status is None:
             self._came.append(message)
         elif status not in (_HEARTBEAT, *_EXPIRED):  # the consumer is gone, has a new leader, …
             self._refused = f"{status} {headers.get('Description', '')}".rstrip()
         if status != _HEARTBEAT:
             self._asked = False
         self._stir.set()
+
+    async def _hand_back(self, message: Msg) -> None:
+        await self._connection.send(message.reply, b"-NAK", patience=HAND_BACK)
 
 
 TROUBLE = (TimeoutError, nats.errors.Error, ConnectionError)

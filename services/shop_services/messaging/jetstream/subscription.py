@@ -17,7 +17,7 @@ from shop_services.messaging.attempts import Again, Done, GivenUp, attempt
 from shop_services.messaging.bus import BusFull, BusUnavailable, Handler
 from shop_services.messaging.jetstream.connection import Connection
 from shop_services.messaging.jetstream.failures import Failures
-from shop_services.messaging.jetstream.pulling import TROUBLE, Pull
+from shop_services.messaging.jetstream.pulling import HAND_BACK, TROUBLE, Pull
 from shop_services.messaging.jetstream.streams import Streams
 from shop_services.messaging.retry import RetryPolicy
 
@@ -61,7 +61,7 @@ class JetStreamSubscription:
         for loop in self._loops:
             if loop not in self._busy:
                 loop.cancel()
-        await asyncio.gather(*(self._give_back(pull) for pull in self._pulls))
+        await asyncio.gather(*(pull.stop() for pull in self._pulls))
         _, late = await asyncio.wait(self._loops, timeout=grace)
         for loop in late:
             loop.cancel()
@@ -70,10 +70,6 @@ class JetStreamSubscription:
             _log.error("handlers ignore that they were cancelled", topic=self._topic, handlers=len(stuck))
         self._heartbeat.cancel()
         await asyncio.wait([self._heartbeat])
-
-    async def _give_back(self, pull: Pull) -> None:
-        for message in await pull.stop():
-            await self._connection.send(message.reply, b"-NAK", patience=_PAUSE)
 
     async def _serve(self, pull: Pull) -> None:
         this = asyncio.current_task()
@@ -93,7 +89,7 @@ class JetStreamSubscription:
                 await self._connection.send(message.reply, answer)
             except asyncio.CancelledError:
                 with suppress(asyncio.CancelledError):
-                    await self._connection.send(message.reply, b"-NAK", patience=_PAUSE)
+                    await self._connection.send(message.reply, b"-NAK", patience=HAND_BACK)
                 raise
             except Exception:
                 _log.exception("a message could not be settled", topic=self._topic)  # it comes again after ack_wait
