@@ -6,6 +6,8 @@ import threading
 from collections import deque
 from typing import Any
 
+from grpc_balancer.sync.latch import wait_heeding_signals
+
 AT_MOST = 16
 """How many responses are received ahead of their reader. Then the stream waits, and HTTP/2 makes the server wait."""
 
@@ -41,10 +43,13 @@ class Prefetched:
     def take(self, timeout: float | None) -> tuple[Any, bool]:
         """The next message, or END, or LATE after `timeout` seconds; and whether there is room again, told once."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._messages or self._ended, timeout):
+            if not wait_heeding_signals(self._come, timeout):
                 return LATE, False
             message = self._messages.popleft() if self._messages else END
             room = self._full and len(self._messages) <= AT_MOST // 2
             if room:
                 self._full = False
             return message, room
+
+    def _come(self, seconds: float | None) -> bool:
+        return self._changed.wait_for(lambda: bool(self._messages) or self._ended, seconds)

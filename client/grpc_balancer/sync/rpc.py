@@ -1,7 +1,7 @@
 """One RPC between two threads: the caller's, which starts it and waits, and the loop's, in which it runs.
 
 It ends once, by whoever comes first: the loop with what the server said, the caller by cancelling, the channel by
-closing. Who waits, sleeps on a latch; nothing polls.
+closing. Who waits, sleeps on a latch; nobody polls, but the main thread, which looks for signals.
 """
 
 from __future__ import annotations

@@ -211,33 +211,51 @@ print("last line", flush=True)
     assert time.monotonic() - started < 30  # half of what the calls would take
 
 
-def test_an_interrupt_cancels_the_call(server: ServerElsewhere) -> None:
+@pytest.mark.parametrize("sleeps", [True, False], ids=["asleep", "about to sleep"])
+@pytest.mark.parametrize(
+    "request_", ["call(channel, b'sleep 29')", "next(channel.unary_stream('/test.Echo/UnaryStream')(b'sleep 30'))"]
+)
+def test_an_interrupt_cancels_the_call(server: ServerElsewhere, request_: str, sleeps: bool) -> None:
     """Ctrl-C during a blocking call, or while waiting for a response, ends it at the server as well."""
-    for request in ("call(channel, b'sleep 29')", "next(channel.unary_stream('/test.Echo/UnaryStream')(b'sleep 30'))"):
-        script = f"""
+    script = f"""
+import signal
+
+def interrupt():
+    # Python hears of it in this thread, so that the main one is not woken: as by a signal just before it sleeps.
+    if sys.stdin.readline():
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests in the background may have it ignored
 channel.__enter__()
+if not {sleeps}:
+    threading.Thread(target=interrupt, daemon=True).start()
 print("ready", flush=True)
 try:
-    {request}
+    {request_}
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     sys.stdin.read()
 """
-        server.until(lambda server: server.running == 0)  # what earlier processes left there
-        before = server.inside.cancelled
-        process = subprocess.Popen(
-            [sys.executable, "-c", _BEGIN + script, _ROOT, server.inside.address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            server.until(lambda server: server.running == 1)
+    server.until(lambda server: server.running == 0)  # what earlier processes left there
+    before = server.inside.cancelled
+    process = subprocess.Popen(
+        [sys.executable, "-c", _BEGIN + script, _ROOT, server.inside.address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        server.until(lambda server: server.running == 1)
+        if sleeps:
             process.send_signal(signal.SIGINT)
-            server.until(lambda server: server.running == 0)
-            assert server.inside.cancelled == before + 1
-            assert process.communicate(timeout=20)[0] == "ready\ninterrupted\n"
-            assert process.returncode == 0
-        finally:
-            process.kill()
-            process.wait()
+        else:
+            assert process.stdin is not None
+            process.stdin.write("now\n")
+            process.stdin.flush()
+        server.until(lambda server: server.running == 0)
+        assert server.inside.cancelled == before + 1
+        assert process.communicate(timeout=20)[0] == "ready\ninterrupted\n"
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,11 @@ async def test_a_call_that_may_have_been_seen_is_not_repeated(
         with pytest.raises(AioRpcError) as caught:
             await call
         assert caught.value.code() is StatusCode.UNAVAILABLE
-        # A reset, if the server had not read all yet: the client answers pings, and sends its own.
-        lost = ("Socket closed", "recvmsg:Connection reset by peer (104)")
-        assert caught.value.details() in [f"Stream removed ({how})" for how in lost]
+        # A reset, if the server had not read all yet: the client answers pings, and sends its own. It may be doing so.
+        lost = r"Socket closed|(recvmsg:|sendmsg: )(Connection reset by peer \(104\)|Broken pipe \(32\))"
+        removed = rf"Stream removed \(({lost}|Delayed close due to in-progress write \(({lost})\))\)"
+        assert re.fullmatch(removed, str(caught.value.details()))
+        await all_connected(channel, 2)  # the call may hear of it first; until then others are sent there, and fail
         assert await echo.unary_unary(b"x") == b"x"
 
 
@@ -134,7 +137,8 @@ async def test_a_killed_server_costs_only_what_was_in_flight(
     """
     callers = 8
     resolver.push(snapshot(1, *(process.instance() for process in processes)))
-    async with Channel("echo", resolver, policy="round_robin") as channel:
+    # Without ejection: where five of them were in flight there, the server would be left alone for half a minute.
+    async with Channel("echo", resolver, policy="round_robin", outlier_detection=None) as channel:
         await all_connected(channel)
         async with under_load(channel, callers) as load:
             await load.more(100)

@@ -120,10 +120,13 @@ async def test_a_wiped_registry_takes_nobody_away(
         await load.until(lambda: "2 doubted" in repr(channel))
         load.answers.clear()
         await load.until(lambda: set(load.answers) == {"s0", "s1", "s2"})
+        assert load.errors == []
         await servers[0].stop(grace=1)
         await load.until(lambda: "1 doubted" in repr(channel))
-    known = [error for error in load.errors if not status_lost(error)]
-    assert [error for error in known if error.code() is not StatusCode.CANCELLED] == []
+    # gRPC's core cancels, or ends with the server, a call that reaches that as it stops: one of each caller, if any.
+    cut_off = [error for error in load.errors if not status_lost(error)]
+    assert len(cut_off) <= 8, cut_off
+    assert {error.code() for error in cut_off} <= {StatusCode.CANCELLED, StatusCode.UNAVAILABLE}, cut_off
 
 
 async def test_weights_change_without_a_new_connection(resolver: ManualResolver, servers: list[EchoServer]) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from grpc_balancer.sync.latch import Latch
+from grpc_balancer.sync.latch import LOOK_SECONDS, Latch
 
 
 def test_waiting_ends_when_it_is_set() -> None:
@@ -31,6 +31,19 @@ def test_waiting_ends_with_its_time() -> None:
     assert latch._waiters == []
     latch.set()
     assert latch.is_set
+
+
+def test_the_main_thread_waits_as_others_do() -> None:
+    """It looks for signals meanwhile, and still waits as long as it is told, or until it is set."""
+    latch = Latch()
+    started = time.monotonic()
+    assert not latch.wait(2.5 * LOOK_SECONDS)
+    assert time.monotonic() - started >= 2.5 * LOOK_SECONDS
+    assert latch._waiters == []
+    setting = threading.Timer(1.5 * LOOK_SECONDS, latch.set)
+    setting.start()
+    assert latch.wait()
+    setting.join()
 
 
 def test_no_wait_is_missed() -> None:
