@@ -25,7 +25,9 @@ _INTERVAL = 0.1
 _TIMEOUT = 1.0
 
 # While a process is still importing, its port refuses connections; by default gRPC would try again only after seconds.
-_RECONNECT = [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "min", "max")]
+# The least backoff is left at gRPC's 20 s. It delays no try, but is the time that each is given to come about: on a
+# machine that is busy, as with a whole shop that starts, a handshake may well take more than 100 ms.
+_RECONNECT = [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "max")]
 
 
 async def wait_ready(parts: Iterable[Part], is_ready: Callable[[Part], Awaitable[bool]], *, seconds: float) -> None:

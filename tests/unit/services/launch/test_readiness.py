@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -19,8 +20,9 @@ from shop_services.launch.ports import LOOPBACK
 from shop_services.launch.probes import http_get
 from shop_services.launch.program import Part, Program
 from shop_services.launch.readiness import Instances as Probes
-from shop_services.launch.readiness import answers, wait_ready
+from shop_services.launch.readiness import answers, part_channel, wait_ready
 from shop_services.runtime.settings import Settings
+from tests.integration.client.proxy import Proxy
 from tests.unit.services.caching.virtual_time import in_virtual_time
 
 Status = health_pb2.HealthCheckResponse
@@ -169,6 +171,18 @@ async def test_a_server_is_ready_when_it_greets(
 async def test_who_does_not_answer_is_not_ready(instances: Instances, probes: Probes) -> None:
     """An instance of which nobody listens where it should be, as it is before it has started."""
     assert not await probes.serve(instances.part("order-2", f"{LOOPBACK}:9"))
+
+
+async def test_a_connection_may_take_its_time(instances: Instances) -> None:
+    """A call over a new channel waits for a handshake that takes longer than a refused connection is left alone."""
+    part, _ = await instances.grpc("product-1", Status.SERVING)
+    proxy = await Proxy(int(part.address.rpartition(":")[2])).start()
+    proxy.back.delay = 0.3
+    async with part_channel(instances.part("product-1", f"{LOOPBACK}:{proxy.port}"), SETTINGS) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
+    assert answer.status == Status.SERVING
+    await proxy.stop()
 
 
 @in_virtual_time
