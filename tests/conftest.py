@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from tests.servers import Etcd, EtcdCluster, Nats, NatsCluster, Postgres, Valkey
 settings.register_profile("explore", parent=settings.default, deadline=None)
 settings.register_profile("shop", parent=settings.get_profile("explore"), derandomize=True)
 settings.load_profile("shop")
+
+# A shell's background jobs (`buildscripts/test &` in a script) are started deaf to Ctrl-C, and so would be all
+# processes that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

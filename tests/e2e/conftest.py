@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,24 @@ from tests.e2e.running_shop import RunningShop
 
 LEASE_TTL = 30
 """Seconds, ten times the default: nobody leaves the registry because the machine was busy, or we froze him."""
+
+
+_USUAL = (2379, 4222, 1025)
+"""The ports that every shop takes if they are free: etcd's, NATS's, and the mail server's."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_usual_ports() -> Iterator[None]:
+    """No shop takes a usual port.
+
+    Else one that starts in the other process of these tests could take it from one whose server has just been killed,
+    and is about to be started again there.
+    """
+    with ExitStack() as stack:
+        for port in _USUAL:
+            with suppress(OSError):  # the other process keeps it, or a server of this machine
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        yield
 
 
 @pytest.fixture(scope="session")

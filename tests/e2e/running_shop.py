@@ -121,7 +121,7 @@ class RunningShop:
     def complaints(self) -> str:
         """Its errors, but for ports that a shop which started at the same time, for another test, was quicker to take.
 
-        All prefer the same usual ports. Who loses one says so, and starts again on others.
+        All draw from the same ports. Who loses one says so, and starts again on others.
         """
         return _DISPLACED.sub("", self.errors())
 

@@ -41,9 +41,10 @@ class Caches:
         }
         self.processes = []
         for port in self.ports:
-            own = {**ENVIRONMENT, **variables, "SHOP_METRICS_PORT": str(port), **environment}
+            # Where nobody else comes to listen once it is killed, as may be at a port that the kernel chose.
+            own = {"SHOP_PORT": str(free_port()), "SHOP_METRICS_PORT": str(port), **environment}
             (directory / str(port)).mkdir()
-            self.processes.append(ServiceProcess("cache", directory / str(port), own))
+            self.processes.append(ServiceProcess("cache", directory / str(port), {**ENVIRONMENT, **variables, **own}))
 
     async def registered(self) -> None:
         """Return when both are: a process says that it listens before that."""

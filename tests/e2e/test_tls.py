@@ -176,13 +176,21 @@ def _readers(gateway: str, tls: ssl.SSLContext) -> Iterator[list[int]]:
             thread.join()
 
 
-def _shown(port: int, tls: ssl.SSLContext) -> bytes | None:
-    """The certificate of who listens there."""
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as plain,
-        tls.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
-    ):
-        return connection.getpeercert(binary_form=True)
+def _shown(port: int, tls: ssl.SSLContext, tries: int = 3) -> bytes | None:
+    """The certificate of who listens there.
+
+    NATS hangs up amid a handshake that takes more than 2 s, as it may if this process stands still.
+    """
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as plain,
+            tls.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+        ):
+            return connection.getpeercert(binary_form=True)
+    except (ssl.SSLError, ConnectionError):
+        if tries == 1:
+            raise
+        return _shown(port, tls, tries - 1)
 
 
 def _within(seconds: float, missing: Callable[[], object]) -> None:

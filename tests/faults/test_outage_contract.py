@@ -35,9 +35,10 @@ this folder), `registry/` (integration/registry) and `client/` (integration/clie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
+import grpc
 import pytest
 
 import grpc_registry
@@ -60,6 +61,7 @@ from tests.faults.outages import (
 )
 from tests.integration.client.conftest import all_connected
 from tests.integration.client.echo import EchoServer
+from tests.integration.client.load import Load
 from tests.integration.client.proxy import Proxy
 from tests.servers import Etcd
 from tests.watching import ids, until
@@ -227,6 +229,23 @@ async def until_repr(channel: Channel, text: str) -> None:
             await channel._dispatcher.change()
 
 
+async def end(servers: Sequence[EchoServer], load: Load, channel: Channel, text: str) -> None:
+    """Stop `servers`, and return once `text` is in the channel's repr.
+
+    gRPC's core cancels, or cuts off, a call that reaches a server just as that begins to stop: one at each may fail so,
+    as there is no retry policy here that would repeat it. That is forgotten, and nothing else.
+    """
+    before = len(load.errors)
+    for server in servers:
+        await server.stop(1)
+    await until_repr(channel, text)
+    await load.more(1)  # one call comes after the other: what has met a server as it stopped is over by now
+    cut_off = load.errors[before:]
+    assert len(cut_off) <= len(servers), cut_off
+    assert {error.code() for error in cut_off} <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}, cut_off
+    del load.errors[before:]
+
+
 async def test_a_registry_that_stays_empty_takes_no_living_endpoint_away(etcd: Etcd) -> None:
     """After a wipe nobody is registered any more: who has a connection serves on, and who loses it is dropped."""
     async with (
@@ -247,8 +266,7 @@ async def test_a_registry_that_stays_empty_takes_no_living_endpoint_away(etcd: E
             await put_by_hand(etcd, servers[0])  # as a wiped registry fills: one by one
             await until(watch, lambda known: ids(known) == ["s0"])
             await all_answer(load, *NAMES)
-            await servers[1].stop(1)
-            await until_repr(channel, "2 of 2 ready")
+            await end(servers[1:2], load, channel, "2 of 2 ready")
             await all_answer(load, "s0", "s2")
         assert load.errors == []
 
@@ -296,9 +314,7 @@ async def test_the_dead_are_dropped_when_the_registry_has_lost_them(etcd: Etcd) 
         async with calls(channel) as load:
             await asyncio.to_thread(etcd.kill)
             await until(watch, lambda known: known.stale)
-            for server in servers[1:]:
-                await server.stop(1)
-            await until_repr(channel, "1 of 3 ready")
+            await end(servers[1:], load, channel, "1 of 3 ready")
             etcd.wipe()
             await asyncio.to_thread(etcd.start)
             await until(watch, lambda known: ids(known) == [] and not known.stale)

@@ -99,7 +99,7 @@ class Client:
         async with asyncio.timeout(DEADLINE):
             try:
                 return await self.reader.read()
-            except ConnectionResetError:
+            except ConnectionError:
                 return b""
 
 

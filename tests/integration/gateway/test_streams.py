@@ -230,15 +230,16 @@ async def test_a_server_that_stops_ends_its_streams(zoo_server: ZooServer, heade
         zoo_transcoder(zoo_server.address) as transcoder,
         http(transcoder, transcoder.end_streams) as (server, client),
         asyncio.timeout(DEADLINE),
+        client.stream("GET", "/v1/count", params=query, headers=headers) as begun,  # its message is with the gateway
     ):
-        begun = asyncio.create_task(client.get("/v1/count", params=query, headers=headers))
         await zoo_server.sleeping.wait()
         zoo_server.sleeping.clear()
         silent = asyncio.create_task(client.get("/v1/count", params={"sleeps_first": True}, headers=headers))
         await zoo_server.sleeping.wait()
         await server.stop(600)
+        await begun.aread()
         status = {"code": 14, "message": "the gateway stops: call again", "details": []}
-        told = events((await begun).text)[-1][1] if headers else lines(await begun)[-1]["error"]
+        told = events(begun.text)[-1][1] if headers else lines(begun)[-1]["error"]
         assert told == status
         assert ((await silent).status_code, (await silent).json()) == (503, status)
 

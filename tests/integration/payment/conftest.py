@@ -13,6 +13,7 @@ from shop_services.payment.wiring import wire
 from shop_services.runtime.settings import Settings
 from shop_services.runtime.testing import running
 from tests.integration.payment.till import Start, Till
+from tests.patience import patient_storage
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -22,6 +23,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'payment.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes with many others at once, or just before this machine stands still, waits for as long as it takes:
+    that the service refuses those who would wait for longer is not shown here."""
+    patient_storage(monkeypatch, 60.0)
 
 
 @pytest.fixture

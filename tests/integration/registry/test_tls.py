@@ -109,9 +109,14 @@ def locked(tmp_path: Path, old: Authority, new: Authority) -> Iterator[Etcd]:
     replace(tmp_path / "trusted.pem", old.ca.read_bytes())
     flags = [f"--cert-file={cert}", f"--key-file={key}", "--client-cert-auth", f"--trusted-ca-file={both}"]
     server = Etcd(tmp_path / "etcd", scheme="https", flags=flags)
+    # `all_connected_anew` collects garbage again and again: not all that the tests before have left in this process,
+    # which takes a busy machine seconds, and nobody here would be heard or answered meanwhile.
+    gc.collect()
+    gc.freeze()
     try:
         yield server.start()
     finally:
+        gc.unfreeze()
         server.kill()
 
 

@@ -65,13 +65,13 @@ async def refused(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
 
 
 async def log_in(stub: UserServiceStub, name: str = "ann", password: str = PASSWORD) -> pb.LoginResponse:
-    response: pb.LoginResponse = await stub.Login(pb.LoginRequest(login=name, password=password), timeout=30)
+    response: pb.LoginResponse = await stub.Login(pb.LoginRequest(login=name, password=password), timeout=60)
     return response
 
 
 async def refresh(stub: UserServiceStub, tokens: pb.Tokens) -> pb.Tokens:
     request = pb.RefreshTokensRequest(refresh_token=tokens.refresh_token)
-    return (await stub.RefreshTokens(request, timeout=30)).tokens
+    return (await stub.RefreshTokens(request, timeout=60)).tokens
 
 
 async def test_a_login_opens_what_is_ones_own(stubs: list[UserServiceStub], ann: pb.User) -> None:
