@@ -79,10 +79,10 @@ async def test_a_connection_is_closed_though_the_client_swallowed_that(monkeypat
         async def close(self) -> None:
             closed.set()
 
-    monkeypatch.setattr(connection, "Client", Stubborn)
+    monkeypatch.setattr(connection, "OrderedClient", Stubborn)
     made = connection.Connection("nats://127.0.0.1:1", name="tester", rng=Random(1))
-    await begun.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
+        await begun.wait()
         await made.close()
     assert made.closed
     assert closed.is_set()
