@@ -20,7 +20,9 @@ class OrderedClient(Client):
         if future is not None:
             answered.add_done_callback(lambda _: _tell(future))
         self._pongs.append(answered)
-        await self._send_command(PING_PROTO)
+        # Not by `_send_command`, which may wait for room, and takes a cancellation meanwhile for the end of that.
+        self._pending.append(PING_PROTO)
+        self._pending_data_size += len(PING_PROTO)
         await self._flush_pending()
 
 

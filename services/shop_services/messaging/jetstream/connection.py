@@ -196,8 +196,8 @@ class Connection:
                 reading.exception()  # of no interest: nothing is heard any more
             link.lose()
 
-        # A connection that breaks amid writing ends the client's reading by an error, and what it cannot take, as the
-        # answer to a flush that was cancelled, without one. It tells nobody, and its flush then asks no server.
+        # A connection that breaks amid writing ends the client's reading by an error, and an answer that it cannot take
+        # ends it without one. It tells nobody, and its flush then asks no server.
         if (reading := client._reading_task) is not None:  # noqa: SLF001 - nothing public says so
             reading.add_done_callback(on_ended)
         self._up.set()

@@ -58,6 +58,8 @@ class Pull:
             TimeoutError, nats.errors.Error, ConnectionError: it did not work; try again after a pause.
         """
         while not self._came:
+            if self._stopped:
+                raise asyncio.CancelledError  # it was, and the client took that for something else
             link = await self._connection.link()
             await self._streams.ensure(link, self._topic)
             async with link.wait(None):
@@ -68,21 +70,25 @@ class Pull:
         return self._came.popleft()
 
     async def stop(self) -> None:
-        """Take back what was asked for. Messages that came too late to be begun, or still come, are handed back."""
+        """Take back what was asked for. Messages that came too late to be begun are handed back.
+
+        So are those that come after it: where the server is not heard of in time the inbox lives on with the link.
+        """
         self._stopped = True
-        while self._came:
-            await self._hand_back(self._came.popleft())
+        self._stir.set()
         if self._link is not None and self._inbox is not None and not self._link.lost.is_set():
             with suppress(Exception):  # a lost connection has nothing to give back
                 async with self._link.wait(1.0):
                     await self._inbox.drain()  # type: ignore[no-untyped-call]
+        while self._came:  # not before: it might come back to a handler that is just being stopped
+            await self._hand_back(self._came.popleft())
 
     async def _wait(self, link: Link) -> None:
         assert self._inbox is not None  # noqa: S101 - for the type checker: `next` has made it
-        if not self._asked:
+        if not self._asked and not self._stopped:
             self._asked = True
             await link.client.publish(self._subject, _REQUEST, reply=self._inbox.subject)
-        while self._asked and not self._came:
+        while self._asked and not self._came and not self._stopped:
             self._stir.clear()
             try:
                 async with asyncio.timeout(2.5 * IDLE_HEARTBEAT):
