@@ -24,7 +24,7 @@ EXPIRES = 60.0
 IDLE_HEARTBEAT = 1.0
 """Seconds between the server's signs that it still knows the request; without two of them it is made again."""
 
-HAND_BACK = 0.5
+_HAND_BACK = 0.5
 """Seconds that handing a message back waits for a connection: without one it comes again after `ack_wait`."""
 
 _REQUEST = json.dumps(
@@ -81,7 +81,11 @@ class Pull:
                 async with self._link.wait(1.0):
                     await self._inbox.drain()  # type: ignore[no-untyped-call]
         while self._came:  # not before: it might come back to a handler that is just being stopped
-            await self._hand_back(self._came.popleft())
+            await self.hand_back(self._came.popleft())
+
+    async def hand_back(self, message: Msg) -> None:
+        """Let another have `message`, which `next` gave or which came too late, at once."""
+        await self._connection.send(message.reply, b"-NAK", patience=_HAND_BACK)
 
     async def _wait(self, link: Link) -> None:
         assert self._inbox is not None  # noqa: S101 - for the type checker: `next` has made it
@@ -104,7 +108,7 @@ class Pull:
         headers = message.headers or {}
         status = None if message.reply.startswith("$JS.ACK.") else headers.get("Status", "no status")
         if status is None and self._stopped:
-            await self._hand_back(message)
+            await self.hand_back(message)
         elif status is None:
             self._came.append(message)
         elif status not in (_HEARTBEAT, *_EXPIRED):  # the consumer is gone, has a new leader, …
@@ -112,9 +116,6 @@ class Pull:
         if status != _HEARTBEAT:
             self._asked = False
         self._stir.set()
-
-    async def _hand_back(self, message: Msg) -> None:
-        await self._connection.send(message.reply, b"-NAK", patience=HAND_BACK)
 
 
 TROUBLE = (TimeoutError, nats.errors.Error, ConnectionError)

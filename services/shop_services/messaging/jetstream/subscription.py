@@ -17,7 +17,7 @@ from shop_services.messaging.attempts import Again, Done, GivenUp, attempt
 from shop_services.messaging.bus import BusFull, BusUnavailable, Handler
 from shop_services.messaging.jetstream.connection import Connection
 from shop_services.messaging.jetstream.failures import Failures
-from shop_services.messaging.jetstream.pulling import HAND_BACK, TROUBLE, Pull
+from shop_services.messaging.jetstream.pulling import TROUBLE, Pull
 from shop_services.messaging.jetstream.streams import Streams
 from shop_services.messaging.retry import RetryPolicy
 
@@ -89,7 +89,7 @@ class JetStreamSubscription:
                 await self._connection.send(message.reply, answer)
             except asyncio.CancelledError:
                 with suppress(asyncio.CancelledError):
-                    await self._connection.send(message.reply, b"-NAK", patience=HAND_BACK)
+                    await pull.hand_back(message)
                 raise
             except Exception:
                 _log.exception("a message could not be settled", topic=self._topic)  # it comes again after ack_wait
